@@ -1,0 +1,24 @@
+//! Time as the data path counts it: microseconds since this process first asked.
+//!
+//! One `u64` fits an atomic, compares with one instruction and never goes backwards. Pure code takes it as an argument;
+//! only shells call [`now`].
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// Microseconds since the process first asked for the time.
+pub type Micros = u64;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The present moment.
+#[must_use]
+pub fn now() -> Micros {
+    micros(START.elapsed())
+}
+
+/// A duration in microseconds; one longer than 584 000 years is cut.
+#[must_use]
+pub fn micros(duration: Duration) -> Micros {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,3 @@
+//! The configuration file: its shape, its meaning, and what is wrong with it.
+
+pub mod model;

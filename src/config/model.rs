@@ -1,0 +1,381 @@
+//! The validated configuration: what every other module builds from.
+//!
+//! [`super::file`] is the shape of the YAML as people write it; validation turns it into these types, so that nothing
+//! past this point can meet a dangling name, an impossible value or a missing default. Two equal texts give equal
+//! models, which is what the reload compares.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole configuration. Listener, route and upstream names are unique, and every name that one of them mentions exists.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Number of worker threads; `None` means one for each core this process may use.
+    pub workers: Option<usize>,
+    pub listeners: Vec<Listener>,
+    pub routes: Vec<Route>,
+    pub upstreams: Vec<Upstream>,
+    /// Directory for durable state.
+    pub state_path: PathBuf,
+    pub admin: Admin,
+    pub logging: Logging,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Where a listener is bound.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// Where a master is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and a port.
+    Socket(SocketAddr),
+    /// A host name and a port, looked up again every few seconds.
+    Name { host: String, port: u16 },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    pub name: String,
+    pub address: ListenAddress,
+    pub tls: Option<Tls>,
+    pub limits: ListenerLimits,
+}
+
+/// Certificates of a TLS listener; the first one serves names that no other one matches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    pub certificates: Vec<CertificateFiles>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Bounds on what one downstream connection may ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerLimits {
+    /// Connections open at once; further ones wait in the kernel's queue. Default 10000.
+    pub connections: usize,
+    /// Request line and headers together, in bytes; beyond it 431. Default 32 KiB, at most 64 KiB.
+    pub header_bytes: usize,
+    /// Request body in bytes; beyond it 413. Default 4 MiB.
+    pub body_bytes: u64,
+    /// From the first byte of a request to the end of its headers; beyond it 408. Default 10 s.
+    pub header_timeout: Duration,
+    /// The longest pause while a body arrives; beyond it 408. Default 30 s.
+    pub body_timeout: Duration,
+    /// A connection without a request, and a tunnel without bytes either way (see `tunnel_timeout`). Default 60 s.
+    pub idle_timeout: Duration,
+    /// A tunnel without a byte in either direction. Default 1 h.
+    pub tunnel_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    pub name: String,
+    /// Names of the listeners it serves; empty means every HTTP listener.
+    pub listeners: Vec<String>,
+    pub matcher: Match,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// The whole exchange, every attempt included. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// Conditions of a route; all that are given must hold.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Match {
+    /// Any of these; empty means every host.
+    pub hosts: Vec<HostPattern>,
+    pub path: PathPattern,
+    /// Any of these, in upper case; empty means every method.
+    pub methods: Vec<String>,
+    /// All of these.
+    pub headers: Vec<HeaderMatch>,
+}
+
+/// A host to match, in lower case and without a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    Exact(String),
+    /// `*.bot.example`, kept as `.bot.example`: one or more labels before it.
+    Wildcard(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum PathPattern {
+    #[default]
+    Any,
+    Exact(String),
+    /// Whole segments: `/webhook` matches `/webhook` and `/webhook/a`, not `/webhooks`.
+    Prefix(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// In lower case.
+    pub name: String,
+    /// `None` means present with any value.
+    pub value: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    pub name: String,
+    pub strategy: StrategyKind,
+    pub geo: Geo,
+    /// Bounded load of `consistent-hash`: a master takes at most this percentage of the mean; 0 switches it off. Default 125.
+    pub hash_balance_factor: u32,
+    /// `priority`: how many masters of a level suffice to carry the whole load; sets the overprovisioning factor.
+    /// `None` keeps the usual factor of 140 %.
+    pub masters_that_suffice: Option<usize>,
+    pub affinity: Option<Affinity>,
+    pub masters: Vec<Master>,
+    pub connect_timeout: Duration,
+    pub pool: Pool,
+    pub limits: MasterLimits,
+    pub health_check: Option<HealthCheck>,
+    pub outlier_detection: Option<OutlierDetection>,
+    pub circuit_breaker: Option<CircuitBreaker>,
+    pub retry: Retry,
+    /// After a failure a master's share grows from 10 % to 100 % over this time; zero switches it off. Default zero.
+    pub slow_start: Duration,
+    /// What to do when no master is usable.
+    pub all_down: AllDown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StrategyKind {
+    RoundRobin,
+    WeightedRoundRobin,
+    Priority,
+    LeastLoaded,
+    Geo,
+    IpHash,
+    ConsistentHash,
+    PeakEwma,
+    Random,
+}
+
+impl StrategyKind {
+    /// Every strategy with the word a configuration uses for it.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::RoundRobin, "round-robin"),
+        (Self::WeightedRoundRobin, "weighted-round-robin"),
+        (Self::Priority, "priority"),
+        (Self::LeastLoaded, "least-loaded"),
+        (Self::Geo, "geo"),
+        (Self::IpHash, "ip-hash"),
+        (Self::ConsistentHash, "consistent-hash"),
+        (Self::PeakEwma, "peak-ewma"),
+        (Self::Random, "random"),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// Where the `geo` strategy learns the requester's place.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Geo {
+    /// Request header (lower case) with a two-letter country, such as `cf-ipcountry`.
+    pub country_header: Option<String>,
+    /// Request header (lower case) with `latitude,longitude` in degrees.
+    pub location_header: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Affinity {
+    pub key: AffinityKey,
+    /// A pin not used for this long is forgotten. Default 24 h.
+    pub ttl: Duration,
+    /// Pins kept at once; the oldest go first. Default 1000000.
+    pub max_pins: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AffinityKey {
+    ClientIp,
+    /// Header name in lower case.
+    Header(String),
+    /// Cookie name, case kept.
+    Cookie(String),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Master {
+    pub name: String,
+    pub address: Address,
+    /// E.164 with `+`; informative.
+    pub phone: Option<String>,
+    /// 0 is the most preferred.
+    pub priority: u32,
+    /// 1 to 1000; default 1.
+    pub weight: u32,
+    /// ISO 3166-1 alpha-2, upper case.
+    pub country: Option<[u8; 2]>,
+    /// Latitude and longitude in degrees.
+    pub location: Option<(f64, f64)>,
+    /// WhatsApp accounts it serves; informative for plain proxying.
+    pub accounts: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Default 4 s: Node closes idle connections after 5 s.
+    pub idle_timeout: Duration,
+    /// Idle connections kept for each master by each worker. Default 64.
+    pub max_idle: usize,
+}
+
+/// Per master.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MasterLimits {
+    pub max_in_flight: u32,
+    pub max_queue: u32,
+    pub queue_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthCheck {
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub unhealthy_threshold: u32,
+    pub healthy_threshold: u32,
+    /// Share of the interval, in percent, by which probes are spread at random. Default 10.
+    pub jitter_percent: u32,
+    pub probe: Probe,
+    /// Silence (requests in flight, no byte from the master) after which it is suspected and probed at once. Default 150 ms.
+    pub suspect_after: Duration,
+    /// How long that probe may take before the master counts as failed. Default 500 ms.
+    pub suspect_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probe {
+    Tcp,
+    Http(HttpProbe),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpProbe {
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// `Host` header; `None` sends the master's address.
+    pub host: Option<String>,
+    pub headers: Vec<(String, String)>,
+    /// Inclusive ranges of status codes that count as success.
+    pub expect_status: Vec<(u16, u16)>,
+    /// Plain text the body must contain.
+    pub expect_body: Option<String>,
+    pub json: Option<JsonProbe>,
+}
+
+/// Maps a value in a JSON answer to a health. A value in none of the lists counts as failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonProbe {
+    /// RFC 6901.
+    pub pointer: String,
+    /// Values are compared as text: strings as they are, booleans, numbers and null as JSON writes them.
+    pub healthy: Vec<String>,
+    pub degraded: Vec<String>,
+    pub failed: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutlierDetection {
+    pub consecutive_failures: u32,
+    pub base_ejection: Duration,
+    pub max_ejection: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CircuitBreaker {
+    /// Percent, 1 to 100.
+    pub failure_rate: u32,
+    pub minimum_requests: u32,
+    pub window: Duration,
+    pub open_for: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// Tries in all, the first one included; 1 means no retry.
+    pub attempts: u32,
+    pub per_try_timeout: Duration,
+    /// Whether a request that was sent and got no byte of an answer may go to another master although its method is
+    /// not idempotent.
+    pub non_idempotent: bool,
+    pub on_status: Vec<u16>,
+    /// Bodies up to this size are kept for a retry; a larger one is tried once. Default 4 MiB.
+    pub body_bytes: usize,
+    pub budget: RetryBudget,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetryBudget {
+    pub percent: u32,
+    pub interval: Duration,
+    /// Retries a second that are always allowed.
+    pub min_retry_rate: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllDown {
+    /// 503 with `Retry-After`.
+    Reject,
+    /// Try ejected, suspected and failed masters all the same; only `drain` and `maintenance` are respected.
+    Panic,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    pub address: ListenAddress,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logging {
+    /// One of `error`, `warn`, `info`, `debug`, `trace`.
+    pub level: String,
+    pub access_log: AccessLog,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessLog {
+    Off,
+    Stdout,
+    File(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Baton: a layer-4/7 load balancer between WhatsApp gateways and the bots that answer them.
+
+pub mod clock;
+pub mod config;
+pub mod sync;
+pub mod upstream;
