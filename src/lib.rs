@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod net;
 pub mod sync;
 pub mod upstream;

@@ -1,0 +1,5 @@
+//! Sockets as the data path uses them: one stream type, its buffer, and the watch that ends waits.
+
+pub mod buffer;
+pub mod stream;
+pub mod watch;

@@ -1,0 +1,155 @@
+//! A byte stream to a peer, whatever carries it.
+//!
+//! Every method takes `&self`: an exchange reads from a client while it writes to the same client, within one task on one
+//! thread, so the borrow is checked when it happens and lasts for one poll only.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// An open connection. Dropping it closes it.
+#[derive(Debug)]
+pub struct Stream(RefCell<Carrier>);
+
+#[derive(Debug)]
+enum Carrier {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+/// Runs `$body` with `$io` bound to the pinned carrier.
+macro_rules! with_carrier {
+    ($self:ident, $io:ident => $body:expr) => {
+        match &mut *$self.0.borrow_mut() {
+            Carrier::Tcp(stream) => {
+                let $io = Pin::new(stream);
+                $body
+            }
+            Carrier::Unix(stream) => {
+                let $io = Pin::new(stream);
+                $body
+            }
+            Carrier::Tls(stream) => {
+                let $io = Pin::new(&mut **stream);
+                $body
+            }
+        }
+    };
+}
+
+impl Stream {
+    /// A TCP stream with Nagle's algorithm off: every write here is a whole message or a whole buffer.
+    pub fn tcp(stream: TcpStream) -> Self {
+        let _ = stream.set_nodelay(true);
+        Self(RefCell::new(Carrier::Tcp(stream)))
+    }
+
+    #[must_use]
+    pub fn unix(stream: UnixStream) -> Self {
+        Self(RefCell::new(Carrier::Unix(stream)))
+    }
+
+    #[must_use]
+    pub fn tls(stream: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
+        Self(RefCell::new(Carrier::Tls(Box::new(stream))))
+    }
+
+    /// Whether the bytes travel encrypted, which is what `X-Forwarded-Proto` tells the master.
+    pub fn is_tls(&self) -> bool {
+        matches!(&*self.0.borrow(), Carrier::Tls(_))
+    }
+
+    /// Waits for bytes, the end or an error without needing a buffer, so that an idle connection holds none.
+    /// Cancel-safe. A TLS connection may report readiness for a record that carries no data.
+    pub async fn readable(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    /// See [`Stream::readable`].
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &*self.0.borrow() {
+            Carrier::Tcp(stream) => stream.poll_read_ready(cx),
+            Carrier::Unix(stream) => stream.poll_read_ready(cx),
+            Carrier::Tls(stream) => {
+                let (tcp, session) = stream.get_ref();
+                if session.wants_read() { tcp.poll_read_ready(cx) } else { Poll::Ready(Ok(())) }
+            }
+        }
+    }
+
+    /// Whether the kernel has reported anything on a connection that should be silent: bytes nobody asked for, the end
+    /// or an error. Costs no system call; news that the event loop has not fetched yet is missed.
+    pub fn is_disturbed(&self) -> bool {
+        self.poll_readable(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Reads once; 0 is the peer's end. Cancel-safe.
+    pub async fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_read(cx, into)).await
+    }
+
+    /// See [`Stream::read`].
+    pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(into);
+        ready!(with_carrier!(self, io => io.poll_read(cx, &mut buffer)))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Writes what the kernel takes at once of `parts`, in order.
+    pub fn poll_write(&self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = match parts {
+            [one] => ready!(with_carrier!(self, io => io.poll_write(cx, one)))?,
+            several => ready!(with_carrier!(self, io => io.poll_write_vectored(cx, several)))?,
+        };
+        if written == 0 && parts.iter().any(|part| !part.is_empty()) {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Passes on what a TLS session still holds. Nothing to do for the others.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_carrier!(self, io => io.poll_flush(cx))
+    }
+
+    /// Writes all of `bytes`. Not cancel-safe: how much was written is lost.
+    pub async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write_both(bytes, &[]).await.map_err(|(error, _)| error)
+    }
+
+    /// Writes `first`, then `second`, in as few system calls as the kernel allows. An error comes with the number of
+    /// bytes that the kernel had taken before it. Not cancel-safe.
+    pub async fn write_both(&self, first: &[u8], second: &[u8]) -> Result<(), (io::Error, usize)> {
+        let total = first.len() + second.len();
+        let mut done = 0;
+        while done < total {
+            let step = std::future::poll_fn(|cx| {
+                if done >= first.len() {
+                    self.poll_write(cx, &[IoSlice::new(&second[done - first.len()..])])
+                } else if second.is_empty() {
+                    self.poll_write(cx, &[IoSlice::new(&first[done..])])
+                } else {
+                    self.poll_write(cx, &[IoSlice::new(&first[done..]), IoSlice::new(second)])
+                }
+            })
+            .await;
+            done += step.map_err(|error| (error, done))?;
+        }
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await.map_err(|error| (error, done))
+    }
+
+    /// Tells the peer that no more bytes will come, and keeps reading possible.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_shutdown(cx)).await
+    }
+
+    /// See [`Stream::shutdown`].
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_carrier!(self, io => io.poll_shutdown(cx))
+    }
+}
