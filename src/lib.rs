@@ -2,6 +2,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod exchange;
+pub mod http;
+pub mod ids;
 pub mod net;
 pub mod sync;
 pub mod upstream;

@@ -1,0 +1,134 @@
+//! Header fields: which ones a proxy has to know, and how list values are read.
+
+/// A field that a proxy treats in its own way; all others pass as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    Connection,
+    ContentLength,
+    Expect,
+    Forwarded,
+    Host,
+    KeepAlive,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    ProxyConnection,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    XRequestId,
+}
+
+impl Known {
+    /// The field with this name, in any case. Decides by length first, so most names cost one comparison.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        let (word, known) = match name.len() {
+            2 => ("te", Self::Te),
+            4 => ("host", Self::Host),
+            6 => ("expect", Self::Expect),
+            7 if name.as_bytes()[0] | 0x20 == b'u' => ("upgrade", Self::Upgrade),
+            7 => ("trailer", Self::Trailer),
+            9 => ("forwarded", Self::Forwarded),
+            10 if name.as_bytes()[0] | 0x20 == b'k' => ("keep-alive", Self::KeepAlive),
+            10 => ("connection", Self::Connection),
+            12 => ("x-request-id", Self::XRequestId),
+            14 => ("content-length", Self::ContentLength),
+            15 => ("x-forwarded-for", Self::XForwardedFor),
+            16 if name.as_bytes()[0] | 0x20 == b'p' => ("proxy-connection", Self::ProxyConnection),
+            16 => ("x-forwarded-host", Self::XForwardedHost),
+            17 if name.as_bytes()[0] | 0x20 == b't' => ("transfer-encoding", Self::TransferEncoding),
+            17 => ("x-forwarded-proto", Self::XForwardedProto),
+            18 => ("proxy-authenticate", Self::ProxyAuthenticate),
+            19 => ("proxy-authorization", Self::ProxyAuthorization),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(word).then_some(known)
+    }
+
+    /// Fields that concern one connection only and are never passed on (RFC 9110 section 7.6.1). `Transfer-Encoding` and
+    /// `Trailer` describe the framing, which is written anew.
+    #[must_use]
+    pub fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::ProxyAuthenticate
+                | Self::ProxyAuthorization
+                | Self::ProxyConnection
+                | Self::Te
+                | Self::Trailer
+                | Self::TransferEncoding
+                | Self::Upgrade
+        )
+    }
+}
+
+/// The members of a comma-separated list, trimmed; empty ones are left out (RFC 9110 section 5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// A `Content-Length` value: digits only, no sign, no list (RFC 9112 section 6.3).
+#[must_use]
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    // 19 digits always fit a u64.
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    value.iter().try_fold(0, |sum: u64, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
+}
+
+/// Fields that must not come in a trailer: framing, routing, and what the head has already decided (RFC 9110
+/// section 6.5.1).
+#[must_use]
+pub fn forbidden_in_trailers(name: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "age",
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "location",
+        "set-cookie",
+        "vary",
+        "www-authenticate",
+    ];
+    Known::of(name).is_some() || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_fields_are_found_in_any_case_and_others_are_not() {
+        assert_eq!(Known::of("HOST"), Some(Known::Host));
+        assert_eq!(Known::of("Transfer-Encoding"), Some(Known::TransferEncoding));
+        assert_eq!(Known::of("x-forwarded-proto"), Some(Known::XForwardedProto));
+        assert_eq!(Known::of("Transfer_Encoding"), None);
+        assert_eq!(Known::of("x-hub-signature-256"), None);
+        assert_eq!(Known::of(""), None);
+    }
+
+    #[test]
+    fn a_content_length_is_digits_and_nothing_else() {
+        assert_eq!(content_length(b"0"), Some(0));
+        assert_eq!(content_length(b"0042"), Some(42));
+        for bad in [&b""[..], b"+1", b"-1", b"1 ", b"1,1", b"0x1", b"99999999999999999999", b"1\xb2"] {
+            assert_eq!(content_length(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn list_members_are_trimmed_and_empty_ones_left_out() {
+        assert_eq!(list(b" close , ,Upgrade\t").collect::<Vec<_>>(), [&b"close"[..], b"Upgrade"]);
+    }
+}
