@@ -36,9 +36,9 @@ pub fn write_request_head(
     out.extend_from_slice(request.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let seen = copy_fields(request, forwarding.trusted, drop_expect, out);
-    if request.host.is_none() {
+    if !seen.host {
         // RFC 9112 section 3.2: an HTTP/1.1 request without a known authority carries an empty Host.
-        out.extend_from_slice(b"Host: \r\n");
+        line(out, b"Host: ", &[request.host.unwrap_or_default().as_bytes()]);
     }
     match framing {
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -64,6 +64,7 @@ struct Seen {
     forwarded_for: bool,
     forwarded_host: bool,
     forwarded_proto: bool,
+    host: bool,
     request_id: bool,
 }
 
@@ -88,7 +89,7 @@ fn copy_fields(request: &Request<'_>, trusted: bool, drop_expect: bool, out: &mu
             Some(Known::XForwardedHost) => keep_first(&mut seen.forwarded_host, trusted),
             Some(Known::XForwardedProto) => keep_first(&mut seen.forwarded_proto, trusted),
             Some(Known::XRequestId) => keep_first(&mut seen.request_id, is_request_id(field.value)),
-            Some(Known::Host) => false,
+            Some(Known::Host) => std::mem::replace(&mut seen.host, true),
             Some(known) => known.is_hop_by_hop(),
             None => request.named_in_connection(field.name),
         };
@@ -213,8 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn an_http_1_0_request_without_host_gets_an_empty_one() {
+    fn a_request_without_host_gets_the_one_it_names_or_an_empty_one() {
         assert!(head("GET / HTTP/1.0\r\n\r\n", false).contains("\r\nHost: \r\n"));
+        assert!(head("GET http://a/ HTTP/1.0\r\n\r\n", false).contains("\r\nHost: a\r\n"));
     }
 
     proptest! {
