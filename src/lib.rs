@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod config;
 pub mod sync;
+pub mod telemetry;
 pub mod upstream;
