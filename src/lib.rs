@@ -7,4 +7,5 @@ pub mod http;
 pub mod ids;
 pub mod net;
 pub mod sync;
+pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,175 @@
+//! Every metric: its name, kind, labels and help, in one place.
+//!
+//! A metric that is not in [`ALL`] does not exist: writers take a [`Metric`], never a string. Labels carry names from the
+//! configuration and words from closed sets; never a phone number, a conversation, a path or a client's address.
+
+/// What a metric is to Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    /// The word a `# TYPE` line uses.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric family.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// In the order in which they are written; a histogram's `le` is not among them.
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $constant: Metric =
+                Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+        /// Every metric there is.
+        pub static ALL: &[&Metric] = &[$(&$constant),*];
+    };
+}
+
+metrics! {
+    // The data path.
+    REQUESTS = Counter "baton_requests_total" ["route", "upstream", "master", "code"]
+        "Finished exchanges by status class; code is none where no answer was sent.";
+    REQUEST_DURATION = Histogram "baton_request_duration_seconds" ["route", "upstream"]
+        "Time from the first byte of a request to the last byte of its answer, every attempt included.";
+    RETRIES = Counter "baton_retries_total" ["upstream", "reason"]
+        "Attempts after the first one, by what ended the attempt before.";
+    RETRY_BUDGET_EXHAUSTED = Counter "baton_retry_budget_exhausted_total" ["upstream"]
+        "Retries not made because the retry budget was used up.";
+    STALE_REPLAYS = Counter "baton_stale_replays_total" ["upstream", "master"]
+        "Requests sent again on a new connection because a pooled one had been closed by the master.";
+    FAILED_ATTEMPTS = Counter "baton_failed_attempts_total" ["upstream", "master"]
+        "Attempts that failed on a master and were followed by another attempt.";
+    UPSTREAM_CONNECTIONS = Counter "baton_upstream_connections_total" ["upstream", "master", "outcome"]
+        "Connection attempts to masters by outcome.";
+    POOL_IDLE = Gauge "baton_pool_idle" ["upstream", "master"]
+        "Idle connections kept open to a master, over all workers.";
+    CONNECTIONS = Gauge "baton_connections" ["listener"]
+        "Open downstream connections.";
+    CONNECTIONS_TOTAL = Counter "baton_connections_total" ["listener"]
+        "Accepted downstream connections.";
+    TUNNELS = Gauge "baton_tunnels" ["listener"]
+        "Open tunnels: upgraded connections such as WebSocket, and raw TCP.";
+    REFUSED = Counter "baton_refused_total" ["listener", "reason"]
+        "Requests and connections that Baton itself turned away.";
+
+    // Masters.
+    MASTER_HEALTH = Gauge "baton_master_health" ["upstream", "master"]
+        "Health by probes: 0 unknown, 1 healthy, 2 degraded, 3 failed.";
+    MASTER_USABLE = Gauge "baton_master_usable" ["upstream", "master"]
+        "1 while new requests may go to the master, all reasons considered, else 0.";
+    MASTER_CIRCUIT = Gauge "baton_master_circuit" ["upstream", "master"]
+        "Circuit breaker: 0 closed, 1 open, 2 half-open.";
+    MASTER_IN_FLIGHT = Gauge "baton_master_in_flight" ["upstream", "master"]
+        "Attempts under way.";
+    MASTER_QUEUED = Gauge "baton_master_queued" ["upstream", "master"]
+        "Requests that wait for a master to have room.";
+    MASTER_EJECTIONS = Counter "baton_master_ejections_total" ["upstream", "master"]
+        "Ejections by outlier detection.";
+    HEALTH_PROBES = Counter "baton_health_probes_total" ["upstream", "master", "outcome"]
+        "Health probes by outcome.";
+
+    // The process and its configuration.
+    CONFIG_GENERATION = Gauge "baton_config_generation" []
+        "Number of the configuration generation in use.";
+    CONFIG_REJECTED = Gauge "baton_config_rejected" []
+        "1 while the newest configuration was refused and an older one is kept, else 0.";
+    CONFIG_RELOADS = Counter "baton_config_reloads_total" ["outcome"]
+        "Configuration reloads by outcome: applied, unchanged or rejected.";
+    WORKERS = Gauge "baton_workers" []
+        "Worker threads.";
+    ACCESS_LOG_DROPPED = Counter "baton_access_log_dropped_total" ["reason"]
+        "Access log lines lost: queue-full when the writer fell behind, write-error when the target refused them.";
+    BUILD_INFO = Gauge "baton_build_info" ["version"]
+        "Always 1; the version is in the label.";
+    PROCESS_CPU = Counter "process_cpu_seconds_total" []
+        "User and system time spent by the process, in seconds.";
+    PROCESS_RSS = Gauge "process_resident_memory_bytes" []
+        "Resident memory of the process.";
+    PROCESS_START = Gauge "process_start_time_seconds" []
+        "When the process started, in seconds since 1970.";
+    PROCESS_FDS = Gauge "process_open_fds" []
+        "Open file descriptors.";
+    PROCESS_MAX_FDS = Gauge "process_max_fds" []
+        "Limit of open file descriptors.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            let Metric { name, kind, labels, help } = metric;
+            assert!(seen.insert(name), "{name} is defined twice");
+            assert!(name.starts_with("baton_") || name.starts_with("process_"), "{name} has no known prefix");
+            assert!(name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{name} has odd characters");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}: _total belongs to counters alone");
+            for suffix in ["_count", "_sum", "_bucket"] {
+                assert!(!name.ends_with(suffix), "{name} ends like a part of a histogram");
+            }
+            for word in name.split('_') {
+                let derived = ["milliseconds", "ms", "minutes", "hours", "kilobytes", "percent", "bits"];
+                assert!(!derived.contains(&word), "{name} is not in a base unit");
+                assert_ne!(word, kind.word(), "{name} repeats its kind");
+            }
+            if *kind == Kind::Histogram {
+                assert!(name.ends_with("_seconds"), "{name} says no unit");
+            }
+            assert!(
+                help.ends_with('.') && !help.contains('\n'),
+                "{name}: help is one or more whole sentences on a line"
+            );
+            for label in *labels {
+                assert!(label.bytes().all(|b| b.is_ascii_lowercase()), "{name}: label {label}");
+                assert!(!["le", "quantile", "job", "instance"].contains(label), "{name}: label {label} is reserved");
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_is_documented_and_nothing_else_is() {
+        let page = include_str!("../../docs/metrics.md");
+        let documented: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| line.split_once('`'))
+            .map(|(name, _)| name)
+            .filter(|name| name.starts_with("baton_") || name.starts_with("process_"))
+            .collect();
+        for metric in ALL {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", metric.name)));
+            let row = row.unwrap_or_else(|| panic!("docs/metrics.md lacks {}", metric.name));
+            let labels =
+                if metric.labels.is_empty() { String::new() } else { format!("`{}`", metric.labels.join("`, `")) };
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert_eq!(cells.get(2), Some(&metric.kind.word()), "{}: kind", metric.name);
+            assert_eq!(cells.get(3), Some(&labels.as_str()), "{}: labels", metric.name);
+        }
+        for name in documented {
+            assert!(ALL.iter().any(|metric| metric.name == name), "docs/metrics.md names {name}, which does not exist");
+        }
+    }
+}
