@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod config;
 pub mod net;
+pub mod sample;
 pub mod sync;
 pub mod upstream;

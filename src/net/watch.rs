@@ -73,11 +73,8 @@ impl<T> Watch<T> {
     /// A slot for the connection whose task has this waker.
     #[must_use]
     pub fn register(self: &Rc<Self>, waker: Waker) -> Watched<T> {
-        let slot = Rc::new(Slot {
-            waker: RefCell::new(Some(waker)),
-            fired: Cell::new(None),
-            waits_for: RefCell::new(None),
-        });
+        let slot =
+            Rc::new(Slot { waker: RefCell::new(Some(waker)), fired: Cell::new(None), waits_for: RefCell::new(None) });
         let slots = &mut *self.slots.borrow_mut();
         let index = if let Some(index) = slots.free.pop() {
             slots.details[index] = slot.clone();
