@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod http;
 pub mod ids;
 pub mod net;
+pub mod sample;
 pub mod sync;
 pub mod telemetry;
 pub mod upstream;
