@@ -1,3 +1,431 @@
 //! One request and its answer, over as many attempts as it takes: the half that faces the masters.
+//!
+//! The inline proxy and, later, whoever delivers stored messages run the same exchange: retries, what a master's failures do
+//! to it, time limits and errors are the same for both. What differs is behind [`Requester`].
+//!
+//! The rules, in the order in which they apply to an attempt that brought no answer:
+//! 1. A pooled connection that ended before the first byte of an answer was closed while idle. The request goes once more to
+//!    the same master on a new connection; nobody is charged.
+//! 2. Whatever the master cannot have seen goes to another master, any method.
+//! 3. What it may have seen goes to another master when the method is idempotent or the configuration says that repeats
+//!    are expected (`non_idempotent`).
+//! 4. Never to a master that this exchange has tried, never beyond `attempts`, the retry budget or the exchange's time, and
+//!    only when the body is still at hand from its start.
 
+pub mod attempt;
+pub mod budget;
 pub mod headers;
+pub mod local;
+pub mod pick;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::balance::Key;
+use crate::clock::{self, Micros};
+use crate::http::problem::Problem;
+use crate::http::request::Framing;
+use crate::http::response::Response;
+use crate::net::stream::Stream;
+use crate::net::watch::Watched;
+use crate::telemetry::hot::{MasterSlot, Refusal, RetryReason, UpstreamSlot};
+use crate::upstream::admission::Tier;
+use crate::upstream::connection::{Connection, Pool};
+use crate::upstream::master::{Failure, Trial};
+use crate::upstream::permit::AcquireError;
+use attempt::{Answered, Attempt, Broken};
+use local::{Generation, Local, LocalUpstream};
+use pick::{ATTEMPTS_MAX, NoMaster, Picked, Tried, Wish};
+
+/// Whoever the request comes from.
+pub trait Requester {
+    /// The body, when all of it is here; empty when there is none.
+    fn whole_body(&self) -> Option<&[u8]>;
+
+    /// Passes on what has come of the body, and sets the watch to how long the next piece may take. Ready when all of it
+    /// has been passed on. May be called again after an error.
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &Stream,
+        watched: &Watched<Pool>,
+    ) -> Poll<Result<(), UploadError>>;
+
+    /// Goes back to the start of the body; false when that is gone.
+    fn rewind(&mut self) -> bool;
+
+    /// Ready when nobody waits for the answer any more.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Passes on an interim response.
+    fn interim(&mut self, response: &Response, raw: &[u8]) -> impl Future<Output = Result<(), ClientEnd>>;
+}
+
+/// Why a body could not be passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadError {
+    Client(ClientEnd),
+    /// The master stopped taking it.
+    Master,
+}
+
+/// Why the requester's side ended an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientEnd {
+    Gone,
+    TooSlow,
+    TooLarge,
+    Malformed,
+}
+
+/// An exchange to be made.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    pub local: &'a Local,
+    pub generation: &'a Generation,
+    /// Position of the upstream in the generation.
+    pub upstream: usize,
+    pub watched: &'a Watched<Pool>,
+    /// The request head for the master.
+    pub head: &'a [u8],
+    pub to_head: bool,
+    pub idempotent: bool,
+    pub key: Key,
+    /// The affinity key's hash.
+    pub pin: Option<u64>,
+    /// Limit for the whole, from the end of the request to the head of the answer.
+    pub timeout: Duration,
+}
+
+/// A place at a master; dropping it lets the next exchange in.
+#[derive(Debug)]
+pub struct InFlight(Rc<Pool>);
+
+/// An answer whose body is still to be read from `connection`.
+#[derive(Debug)]
+pub struct Answer {
+    pub connection: Box<Connection>,
+    /// The answer came before the request had been sent whole.
+    pub uploading: bool,
+    pub place: InFlight,
+    /// Position of the master in its upstream.
+    pub master: usize,
+    pub attempts: u32,
+}
+
+/// An exchange that ended without an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed {
+    pub end: End,
+    /// Position of the last master tried.
+    pub master: Option<usize>,
+    pub attempts: u32,
+}
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Client(ClientEnd),
+    NoMaster,
+    QueueFull,
+    QueueTimeout,
+    /// No connection to any master came about.
+    Unreachable,
+    /// The last master tried broke off, or answered with something that is not HTTP.
+    BadGateway,
+    Timeout,
+    BudgetExhausted,
+}
+
+impl End {
+    /// The word for it in logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Client(ClientEnd::Gone) => "client-gone",
+            Self::Client(ClientEnd::TooSlow) => "body-timeout",
+            Self::Client(ClientEnd::TooLarge) => "body-too-large",
+            Self::Client(ClientEnd::Malformed) => "malformed-body",
+            Self::NoMaster => "no-master",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::Unreachable => "unreachable",
+            Self::BadGateway => "bad-gateway",
+            Self::Timeout => "timeout",
+            Self::BudgetExhausted => "retry-budget-exhausted",
+        }
+    }
+
+    /// What the client is told; `None` when nobody is there to be told.
+    #[must_use]
+    pub fn problem(self) -> Option<Problem> {
+        Some(match self {
+            Self::Client(ClientEnd::Gone) => return None,
+            Self::Client(ClientEnd::TooSlow) => Problem::new(408, "the request body took too long to arrive"),
+            Self::Client(ClientEnd::TooLarge) => Problem::new(413, "the request body is larger than this listener takes"),
+            Self::Client(ClientEnd::Malformed) => Problem::new(400, "malformed chunked request body"),
+            Self::NoMaster => Problem::new(503, "no master is available").retry_after(1),
+            Self::QueueFull => Problem::new(503, "every available master is busy and its queue is full").retry_after(1),
+            Self::QueueTimeout => Problem::new(503, "no master became free in time").retry_after(1),
+            Self::Unreachable => Problem::new(503, "no master could be reached").retry_after(1),
+            Self::BadGateway => Problem::new(502, "the master broke off before it answered"),
+            Self::Timeout => Problem::new(504, "no master answered in time"),
+            Self::BudgetExhausted => Problem::new(503, "the attempt failed and the retry budget is spent").retry_after(1),
+        })
+    }
+
+    /// How it is counted among what Baton itself turned away.
+    #[must_use]
+    pub fn refusal(self) -> Option<Refusal> {
+        Some(match self {
+            Self::Client(ClientEnd::TooSlow) => Refusal::BodyTimeout,
+            Self::Client(ClientEnd::TooLarge) => Refusal::BodyTooLarge,
+            Self::Client(ClientEnd::Malformed) => Refusal::Malformed,
+            Self::NoMaster => Refusal::NoMaster,
+            Self::QueueFull => Refusal::QueueFull,
+            Self::QueueTimeout => Refusal::QueueTimeout,
+            _ => return None,
+        })
+    }
+}
+
+impl InFlight {
+    #[must_use]
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.master.permits().release();
+    }
+}
+
+/// What the attempts so far have led to.
+#[derive(Debug, Default)]
+struct Progress {
+    tried: Tried,
+    attempts: u32,
+    last: Option<usize>,
+    /// Some master may have seen the request.
+    sent: bool,
+    /// Why another attempt is being made.
+    reason: Option<RetryReason>,
+    /// What the client is told if there is none.
+    end: Option<End>,
+}
+
+impl Exchange<'_> {
+    /// Makes the exchange up to the head of the answer.
+    ///
+    /// # Errors
+    /// [`Failed`], when no answer came that may be passed on.
+    pub async fn run<R: Requester>(&self, requester: &mut R) -> Result<Answer, Failed> {
+        let upstream = &self.generation.upstreams[self.upstream];
+        let started = clock::now();
+        upstream.shared.budget.deposit(started);
+        let whole = requester.whole_body().is_some();
+        let timeout = clock::micros(self.timeout);
+        let deadline = Cell::new(if whole { started.saturating_add(timeout) } else { Micros::MAX });
+        let mut progress = Progress::default();
+        // An answer that is worth another attempt, kept in case there is none to be made.
+        let mut spare: Option<Answer> = None;
+        loop {
+            let (place, picked) = match self.next_place(upstream, &mut progress, deadline.get()).await {
+                Ok(next) => next,
+                Err(end) => return spare.ok_or(progress.failed(end)),
+            };
+            if let Some(answer) = spare.take() {
+                answer.place.pool().recycle(answer.connection, upstream.shared.settings.pool.max_idle);
+            }
+            progress.attempts += 1;
+            progress.last = Some(picked.position);
+            let pool = place.pool();
+            let attempt = Attempt {
+                local: self.local,
+                pool,
+                settings: &upstream.shared.settings,
+                watched: self.watched,
+                head: self.head,
+                to_head: self.to_head,
+                deadline: &deadline,
+                timeout,
+            };
+            let mut outcome = attempt.run(requester, false).await;
+            if outcome.as_ref().is_err_and(|broken| *broken == Broken::Stale) {
+                progress.sent = true;
+                pool.counters.increment(MasterSlot::StaleReplays);
+                outcome = if requester.rewind() {
+                    attempt.run(requester, true).await
+                } else {
+                    Err(Broken::Failed { failure: Failure::Reset, reason: RetryReason::Reset, sent: true })
+                };
+            }
+            match outcome {
+                Ok(answered) => {
+                    let answer = self.judge(upstream, answered, place, picked, &mut progress);
+                    match answer {
+                        (answer, false) => return Ok(answer),
+                        (answer, true) if requester.rewind() => spare = Some(answer),
+                        (answer, true) => return Ok(answer),
+                    }
+                }
+                Err(Broken::Client(end)) => return Err(progress.failed(End::Client(end))),
+                Err(broken) => {
+                    drop(place);
+                    self.charge(upstream, broken, picked, &mut progress);
+                    let end = progress.end.unwrap_or(End::BadGateway);
+                    let repeatable = !progress.sent || self.may_repeat(upstream);
+                    if broken == Broken::OutOfTime || !repeatable || !requester.rewind() {
+                        return Err(progress.failed(end));
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_repeat(&self, upstream: &LocalUpstream) -> bool {
+        self.idempotent || upstream.shared.settings.retry.non_idempotent
+    }
+
+    /// Picks the next master and waits for a place at it.
+    async fn next_place(
+        &self,
+        upstream: &LocalUpstream,
+        progress: &mut Progress,
+        deadline: Micros,
+    ) -> Result<(InFlight, Picked), End> {
+        let settings = &upstream.shared.settings;
+        let again = progress.attempts > 0;
+        let ended = progress.end.unwrap_or(End::NoMaster);
+        if again && progress.attempts >= settings.retry.attempts.min(ATTEMPTS_MAX as u32) {
+            return Err(ended);
+        }
+        // A queue may send its waiters away when its master fails; each of them picks again once for each master.
+        for _ in 0..=upstream.pools.len() {
+            let now = clock::now();
+            let wish = Wish { key: self.key, pin: self.pin, tried: &progress.tried, now };
+            let picked = match pick::pick(&upstream.shared, &wish, || self.local.random()) {
+                Ok(picked) => picked,
+                Err(_) if again => return Err(ended),
+                Err(NoMaster::Unavailable) => return Err(End::NoMaster),
+                Err(NoMaster::Full) => return Err(End::QueueFull),
+            };
+            if again && !upstream.shared.budget.try_withdraw(now) {
+                upstream.counters.increment(UpstreamSlot::BudgetExhausted);
+                return Err(if ended == End::Timeout { ended } else { End::BudgetExhausted });
+            }
+            let pool = &upstream.pools[picked.position];
+            if !pool.master.permits().try_acquire() {
+                self.watched.arm(now.saturating_add(clock::micros(settings.limits.queue_timeout)).min(deadline));
+                match self.watched.guard(pool.master.permits().acquire()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(AcquireError::Repick)) => continue,
+                    Ok(Err(AcquireError::QueueFull)) => return Err(End::QueueFull),
+                    Err(_) => return Err(End::QueueTimeout),
+                }
+            }
+            progress.tried.add(picked.position);
+            if let Some(reason) = progress.reason.take() {
+                upstream.counters.increment(UpstreamSlot::Retried(reason));
+                if let Some(last) = progress.last {
+                    upstream.pools[last].counters.increment(MasterSlot::FailedAttempts);
+                }
+            }
+            return Ok((InFlight(pool.clone()), picked));
+        }
+        Err(ended)
+    }
+
+    /// Charges the master with its answer. True when the answer is one that another master may do better.
+    fn judge(
+        &self,
+        upstream: &LocalUpstream,
+        answered: Answered,
+        place: InFlight,
+        picked: Picked,
+        progress: &mut Progress,
+    ) -> (Answer, bool) {
+        let Answered { connection, uploading, latency } = answered;
+        let (status, now) = (connection.response.status, clock::now());
+        let master = &place.pool().master;
+        let listed = upstream.shared.settings.retry.on_status.contains(&status);
+        if listed {
+            // The configuration declares this status a failure, so it counts as one.
+            master.failed(now, Failure::Declared, picked.trial, || others_usable(upstream, picked.position));
+        } else if status >= 500 || status == 429 {
+            let failure = Failure::Status(status);
+            master.failed(now, failure, picked.trial, || others_usable(upstream, picked.position));
+        } else {
+            master.succeeded(now, latency, picked.trial);
+        }
+        let again = listed && !uploading && self.may_repeat(upstream);
+        if again {
+            progress.reason = Some(RetryReason::Status);
+            progress.sent = true;
+        }
+        let attempts = progress.attempts;
+        (Answer { connection, uploading, place, master: picked.position, attempts }, again)
+    }
+
+    /// Charges the master with a broken attempt, and notes what it means for the next one.
+    fn charge(&self, upstream: &LocalUpstream, broken: Broken, picked: Picked, progress: &mut Progress) {
+        let master = &upstream.pools[picked.position].master;
+        let charge = |failure, trial: Option<Trial>| {
+            master.failed(clock::now(), failure, trial, || others_usable(upstream, picked.position));
+        };
+        match broken {
+            Broken::Failed { failure, reason, sent } => {
+                charge(failure, picked.trial);
+                progress.sent |= sent;
+                progress.reason = Some(reason);
+                progress.end = Some(match failure {
+                    Failure::Timeout => End::Timeout,
+                    _ if progress.sent => End::BadGateway,
+                    _ => End::Unreachable,
+                });
+            }
+            Broken::Abandoned => {
+                progress.sent = true;
+                progress.reason = Some(RetryReason::Abandoned);
+                progress.end = Some(End::BadGateway);
+            }
+            Broken::OutOfTime => {
+                charge(Failure::Timeout, picked.trial);
+                progress.end = Some(End::Timeout);
+            }
+            Broken::Stale | Broken::Client(_) => {}
+        }
+    }
+}
+
+impl Progress {
+    fn failed(&self, end: End) -> Failed {
+        Failed { end, master: self.last, attempts: self.attempts }
+    }
+}
+
+fn others_usable(upstream: &LocalUpstream, position: usize) -> bool {
+    let usable = |(other, pool): (usize, &Rc<Pool>)| other != position && pool.master.admission().tier() <= Tier::Reserved;
+    upstream.pools.iter().enumerate().any(usable)
+}
+
+impl Pool {
+    /// Keeps the connection of an answer nobody will read, if all of it is here already; else closes it.
+    fn recycle(&self, mut connection: Box<Connection>, max_idle: usize) {
+        let unread = match connection.response.framing.0 {
+            Framing::None => 0,
+            Framing::Length(length) => length,
+            Framing::Chunked | Framing::UntilClose => return,
+        };
+        let length = connection.response.length;
+        let here = connection.buffer.filled().len().saturating_sub(length) as u64;
+        if connection.response.keep_alive && here == unread {
+            connection.buffer.consume(length + here as usize);
+            self.put(connection, clock::now(), max_idle);
+        }
+    }
+}

@@ -11,8 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::clock::Micros;
@@ -35,6 +34,7 @@ pub enum Fired {
 #[derive(Debug)]
 pub struct Watch<T> {
     slots: RefCell<Slots<T>>,
+    draining: Cell<bool>,
 }
 
 /// Parallel arrays, so that a sweep over ten thousand idle connections reads two arrays of integers.
@@ -51,7 +51,7 @@ struct Slots<T> {
 struct Slot<T> {
     waker: RefCell<Option<Waker>>,
     fired: Cell<Option<Fired>>,
-    waits_for: RefCell<Option<Arc<T>>>,
+    waits_for: RefCell<Option<Rc<T>>>,
 }
 
 /// One connection's slot; freed on drop.
@@ -65,7 +65,7 @@ pub struct Watched<T> {
 impl<T> Default for Watch<T> {
     fn default() -> Self {
         let slots = Slots { deadlines: Vec::new(), waiting_since: Vec::new(), details: Vec::new(), free: Vec::new() };
-        Self { slots: RefCell::new(slots) }
+        Self { slots: RefCell::new(slots), draining: Cell::new(false) }
     }
 }
 
@@ -88,9 +88,24 @@ impl<T> Watch<T> {
         Watched { watch: self.clone(), index, slot }
     }
 
+    /// Tells every connection, by waking it, that this worker takes no further requests.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for slot in &self.slots.borrow().details {
+            if let Some(waker) = &*slot.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Whether [`Watch::drain`] was called.
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
     /// Fires every slot whose deadline has passed, and asks `verdict` about each wait for a first byte with the time it
     /// began; true fires it as abandoned.
-    pub fn sweep(&self, now: Micros, mut verdict: impl FnMut(&Arc<T>, Micros) -> bool) {
+    pub fn sweep(&self, now: Micros, mut verdict: impl FnMut(&Rc<T>, Micros) -> bool) {
         let slots = &mut *self.slots.borrow_mut();
         for index in 0..slots.details.len() {
             let due = slots.deadlines[index] <= now;
@@ -125,7 +140,7 @@ impl<T> Watched<T> {
     }
 
     /// From here on `what` owes this exchange its first byte.
-    pub fn wait_for(&self, what: Arc<T>, since: Micros) {
+    pub fn wait_for(&self, what: Rc<T>, since: Micros) {
         *self.slot.waits_for.borrow_mut() = Some(what);
         self.watch.slots.borrow_mut().waiting_since[self.index] = since;
     }
@@ -133,6 +148,26 @@ impl<T> Watched<T> {
     /// The first byte came, or the wait was given up.
     pub fn wait_over(&self) {
         self.watch.slots.borrow_mut().waiting_since[self.index] = NEVER;
+    }
+
+    /// Whether this worker takes no further requests.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.watch.draining.get()
+    }
+
+    /// Runs `work` until it ends or the wait is ended from outside, whichever comes first.
+    ///
+    /// # Errors
+    /// Why the wait was ended; `work` is dropped then.
+    pub async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Fired> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| match (self.fired(), work.as_mut().poll(cx)) {
+            (_, Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            (Some(fired), Poll::Pending) => Poll::Ready(Err(fired)),
+            (None, Poll::Pending) => Poll::Pending,
+        })
+        .await
     }
 
     /// Whether the wait was ended, and why.
@@ -178,8 +213,8 @@ mod tests {
     fn only_waits_for_what_was_given_up_are_abandoned() {
         let watch = Rc::new(Watch::default());
         let (one, two, idle) = (watched(&watch), watched(&watch), watched(&watch));
-        one.wait_for(Arc::new(1), 10);
-        two.wait_for(Arc::new(2), 20);
+        one.wait_for(Rc::new(1), 10);
+        two.wait_for(Rc::new(2), 20);
         watch.sweep(30, |what, _| **what == 2);
         assert_eq!((one.fired(), two.fired(), idle.fired()), (None, Some(Fired::Abandoned), None));
     }
@@ -188,7 +223,7 @@ mod tests {
     fn a_wait_that_is_over_is_not_asked_about_again() {
         let watch = Rc::new(Watch::default());
         let slot = watched(&watch);
-        slot.wait_for(Arc::new(1), 10);
+        slot.wait_for(Rc::new(1), 10);
         slot.wait_over();
         watch.sweep(30, |_, _| true);
         assert_eq!(slot.fired(), None);

@@ -1,0 +1,218 @@
+//! One attempt: a connection, the request on it, and the head of the answer.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::local::Local;
+use super::{ClientEnd, Requester, UploadError};
+use crate::clock::{self, Micros};
+use crate::config::model;
+use crate::http::scan::HeadScan;
+use crate::net::watch::{Fired, Watched};
+use crate::telemetry::hot::{ConnectOutcome, MasterSlot, RetryReason};
+use crate::upstream::connection::{Connection, Pool};
+use crate::upstream::master::Failure;
+
+/// The largest response head taken from a master, in bytes.
+pub const RESPONSE_HEAD_MAX: usize = 64 * 1024;
+
+/// Interim responses (1xx) that one answer may be preceded by; hyper's limit is the same.
+const INTERIM_RESPONSES_MAX: usize = 100;
+
+/// What an attempt is made with.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    pub local: &'a Local,
+    pub pool: &'a Rc<Pool>,
+    pub settings: &'a model::Upstream,
+    pub watched: &'a Watched<Pool>,
+    pub head: &'a [u8],
+    pub to_head: bool,
+    /// When the exchange's time is over; [`Micros::MAX`] until the request has arrived whole.
+    pub deadline: &'a Cell<Micros>,
+    /// What the exchange may take from then on.
+    pub timeout: Micros,
+}
+
+/// The head of an answer is in `connection.response`, its bytes still at the start of the connection's buffer.
+#[derive(Debug)]
+pub struct Answered {
+    pub connection: Box<Connection>,
+    /// The answer came before the request had been sent whole.
+    pub uploading: bool,
+    /// From the end of the request to the first byte of the answer.
+    pub latency: Micros,
+}
+
+/// How an attempt ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// A pooled connection turned out to be closed: nobody's fault, to be repeated on a new one.
+    Stale,
+    Failed {
+        failure: Failure,
+        reason: RetryReason,
+        /// The master may have seen the request.
+        sent: bool,
+    },
+    /// The master was given up while this waited for it; it is already charged.
+    Abandoned,
+    /// The exchange's time is over.
+    OutOfTime,
+    Client(ClientEnd),
+}
+
+enum Event {
+    Head(usize),
+    /// The connection ended, or broke.
+    Closed,
+    Malformed,
+    Fired(Fired),
+    Client(ClientEnd),
+}
+
+impl Attempt<'_> {
+    /// Makes the attempt, on a pooled connection unless `fresh`.
+    pub async fn run<R: Requester>(&self, requester: &mut R, fresh: bool) -> Result<Answered, Broken> {
+        let now = clock::now();
+        let pooled =
+            if fresh { None } else { self.pool.take(now, clock::micros(self.settings.pool.idle_timeout)) };
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => self.connect(now).await?,
+        };
+        let mut got_byte = false;
+        let outcome = self.converse(&mut connection, requester, &mut got_byte).await;
+        self.watched.wait_over();
+        match outcome {
+            Ok((uploading, latency)) => Ok(Answered { connection, uploading, latency }),
+            Err(Broken::Failed { failure: Failure::Reset, .. }) if connection.reused && !got_byte => Err(Broken::Stale),
+            Err(broken) => Err(broken),
+        }
+    }
+
+    async fn connect(&self, now: Micros) -> Result<Box<Connection>, Broken> {
+        let limit = now.saturating_add(clock::micros(self.settings.connect_timeout));
+        self.watched.arm(limit.min(self.deadline.get()));
+        let outcome = self.watched.guard(Connection::open(&self.pool.master, &self.local.stock)).await;
+        let (counted, failure) = match outcome {
+            Ok(Ok(connection)) => {
+                self.pool.counters.increment(MasterSlot::Connected(ConnectOutcome::Opened));
+                return Ok(connection);
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                (ConnectOutcome::Refused, Failure::ConnectRefused)
+            }
+            Ok(Err(_)) => (ConnectOutcome::Error, Failure::ConnectOther),
+            Err(Fired::Deadline) if clock::now() >= self.deadline.get() => return Err(Broken::OutOfTime),
+            Err(_) => (ConnectOutcome::Timeout, Failure::ConnectTimeout),
+        };
+        self.pool.counters.increment(MasterSlot::Connected(counted));
+        Err(Broken::Failed { failure, reason: RetryReason::Connect, sent: false })
+    }
+
+    /// Sends the request and reads up to the head of the final answer. Returns whether the upload goes on, and the
+    /// latency.
+    async fn converse<R: Requester>(
+        &self,
+        connection: &mut Connection,
+        requester: &mut R,
+        got_byte: &mut bool,
+    ) -> Result<(bool, Micros), Broken> {
+        let per_try = clock::micros(self.settings.retry.per_try_timeout);
+        let mut sent_at = clock::now();
+        self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
+        let whole = requester.whole_body();
+        let mut uploading = whole.is_none();
+        let sending = connection.stream.write_both(self.head, whole.unwrap_or_default());
+        match self.watched.guard(sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err((_, written))) => return Err(broken(Failure::Reset, RetryReason::Reset, written > 0)),
+            Err(fired) => return Err(self.fired(fired, true)),
+        }
+        if !uploading {
+            self.watched.wait_for(self.pool.clone(), sent_at);
+        }
+        let mut scan = HeadScan::default();
+        let mut interim_responses = 0;
+        loop {
+            let event = std::future::poll_fn(|cx| {
+                if let Some(fired) = self.watched.fired() {
+                    return Poll::Ready(Event::Fired(fired));
+                }
+                if uploading {
+                    match requester.poll_upload(cx, &connection.stream, self.watched) {
+                        Poll::Ready(Ok(())) => {
+                            uploading = false;
+                            sent_at = clock::now();
+                            self.deadline.set(self.deadline.get().min(sent_at.saturating_add(self.timeout)));
+                            self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
+                            self.watched.wait_for(self.pool.clone(), sent_at);
+                        }
+                        Poll::Ready(Err(UploadError::Client(end))) => return Poll::Ready(Event::Client(end)),
+                        // The master may have answered before it closed its side: what it said is still to be read.
+                        Poll::Ready(Err(UploadError::Master)) | Poll::Pending => {}
+                    }
+                } else if requester.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Event::Client(ClientEnd::Gone));
+                }
+                loop {
+                    match scan.find_end(connection.buffer.filled()) {
+                        Ok(Some(length)) => return Poll::Ready(Event::Head(length)),
+                        Ok(None) if connection.buffer.reserve(RESPONSE_HEAD_MAX) => {}
+                        _ => return Poll::Ready(Event::Malformed),
+                    }
+                    match connection.buffer.poll_fill(cx, &connection.stream) {
+                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::Closed),
+                        Poll::Ready(Ok(_)) => {
+                            if !*got_byte {
+                                *got_byte = true;
+                                self.watched.wait_over();
+                            }
+                        }
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            })
+            .await;
+            let length = match event {
+                Event::Head(length) => length,
+                Event::Closed => return Err(broken(Failure::Reset, RetryReason::Reset, true)),
+                Event::Malformed => return Err(broken(Failure::BadResponse, RetryReason::Reset, true)),
+                Event::Fired(fired) => return Err(self.fired(fired, uploading)),
+                Event::Client(end) => return Err(Broken::Client(end)),
+            };
+            let now = clock::now();
+            self.pool.master.touched(now);
+            let raw = &connection.buffer.filled()[..length];
+            if connection.response.parse(raw, self.to_head).is_err() {
+                return Err(broken(Failure::BadResponse, RetryReason::Reset, true));
+            }
+            if !connection.response.is_interim() {
+                return Ok((uploading, now.saturating_sub(sent_at)));
+            }
+            interim_responses += 1;
+            if interim_responses > INTERIM_RESPONSES_MAX {
+                return Err(broken(Failure::BadResponse, RetryReason::Reset, true));
+            }
+            requester.interim(&connection.response, raw).await.map_err(Broken::Client)?;
+            connection.buffer.consume(length);
+            scan = HeadScan::default();
+        }
+    }
+
+    fn fired(&self, fired: Fired, uploading: bool) -> Broken {
+        match fired {
+            Fired::Abandoned => Broken::Abandoned,
+            Fired::Deadline if clock::now() >= self.deadline.get() => Broken::OutOfTime,
+            Fired::Deadline if uploading => Broken::Client(ClientEnd::TooSlow),
+            Fired::Deadline => broken(Failure::Timeout, RetryReason::Timeout, true),
+        }
+    }
+}
+
+fn broken(failure: Failure, reason: RetryReason, sent: bool) -> Broken {
+    Broken::Failed { failure, reason, sent }
+}
