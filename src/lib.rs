@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod exchange;
+pub mod health;
 pub mod http;
 pub mod ids;
 pub mod net;

@@ -1,3 +1,8 @@
 //! The masters' side: who they are, whether they may be used, and the connections to them.
 
 pub mod admission;
+pub mod latency;
+pub mod master;
+pub mod permit;
+pub mod silence;
+pub mod window;

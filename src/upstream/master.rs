@@ -1,0 +1,771 @@
+//! One master: everything about it that is shared between workers and outlives a reload.
+//!
+//! A master is identified by its upstream's name and its address, never by its weight, name or limits: a reload that
+//! changes those hands the same `Arc<Master>` on with a new [`Policy`], so health, counts, averages and queues survive, and
+//! one that changes the address makes a new master that starts unknown.
+//!
+//! Workers report what they see ([`Master::touched`], [`Master::succeeded`], [`Master::failed`], [`Master::watch`]) and read one
+//! word to decide ([`Master::admission`]); none of that takes a lock or allocates. What they report changes the
+//! word at once, where it must, and rings [`Master::attention`], on which the checker's task for this master sleeps.
+//!
+//! What counts against a master is a failure of the master: see [`Failure`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::Notify;
+
+use super::admission::{Admission, AdmissionWord, Circuit, Health, OperatorState, Role, Tier};
+use super::latency::Latency;
+use super::permit::{AcquireError, Permits};
+use super::silence::Silence;
+use crate::clock::{self, Micros};
+use crate::config::model::{self, Address};
+use crate::health::breaker::{Breaker, BreakerRule};
+use crate::health::outlier::{Outlier, OutlierRule};
+use crate::health::slow_start;
+use crate::sync::Padded;
+
+/// After a probe has cleared a suspicion, a broken connection raises none for this long: the outlier detection counts it,
+/// and probes on every one of them would be a load of their own.
+const SUSPECT_AGAIN_AFTER: Micros = 1_000_000;
+
+/// Shared state of one master.
+#[derive(Debug)]
+pub struct Master {
+    id: u32,
+    upstream: Arc<str>,
+    address: Address,
+    word: AdmissionWord,
+    addresses: ArcSwap<Vec<SocketAddr>>,
+    policy: ArcSwap<Policy>,
+    /// `policy` has a breaker; saves the load on every success where there is none.
+    breaker_on: AtomicBool,
+    /// When it came back after a failure and began to warm up; 0 when it is warm.
+    warming_since: AtomicU64,
+    /// When a probe last cleared a suspicion.
+    cleared_at: AtomicU64,
+    attention: Notify,
+    permits: Padded<Permits>,
+    latency: Padded<Latency>,
+    silence: Padded<Silence>,
+    outlier: Padded<Outlier>,
+    breaker: Padded<Breaker>,
+}
+
+/// What the configuration says about a master's treatment; may change at every reload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub max_in_flight: u32,
+    pub max_queue: u32,
+    pub outlier: OutlierRule,
+    pub breaker: BreakerRule,
+    /// The time over which the breaker counts.
+    pub breaker_window: Micros,
+    pub slow_start: Micros,
+    /// `None` without a health check: a suspicion needs a probe that can clear it.
+    pub suspect_after: Option<Micros>,
+}
+
+/// How an attempt ended badly, from the master's side. A failure on a reused connection before the first byte of an answer
+/// is none of these: the peer may have closed it while idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing listens there: out of rotation at once, until probes pass. Counts for neither outlier detection nor breaker,
+    /// which would keep it out after it has come back.
+    ConnectRefused,
+    /// Counted, and suspect.
+    ConnectTimeout,
+    /// No route, no such socket file, a TLS failure. Counted, and suspect.
+    ConnectOther,
+    /// The connection broke. Counted, and suspect.
+    Reset,
+    /// No answer in the time of one attempt. Counted.
+    Timeout,
+    /// What came is not HTTP. Counted.
+    BadResponse,
+    /// An answer with this status: 502, 503 and 504 are counted, 429 costs latency, and any other one is an answer like
+    /// any: masters answer 4xx and 500 to particular messages while well.
+    Status(u16),
+}
+
+/// What a report changed about a master's admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transition {
+    Died,
+    Suspected,
+    Ejected,
+    CircuitOpened,
+    CircuitClosed,
+}
+
+/// The one trial request of a half-open circuit. Dropped without a report, it leaves the trial to the next request.
+#[derive(Debug)]
+#[must_use]
+pub struct Trial(Option<Arc<Master>>);
+
+/// One exchange's place at a master; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct Permit(Arc<Master>);
+
+impl Policy {
+    #[must_use]
+    pub fn of(upstream: &model::Upstream) -> Self {
+        let outlier = upstream.outlier_detection.as_ref().map(|outlier| OutlierRule {
+            consecutive_failures: outlier.consecutive_failures,
+            base_ejection: clock::micros(outlier.base_ejection),
+            max_ejection: clock::micros(outlier.max_ejection),
+        });
+        let breaker = upstream.circuit_breaker.as_ref().map(|breaker| BreakerRule {
+            failure_rate: breaker.failure_rate,
+            minimum_requests: breaker.minimum_requests,
+            open_for: clock::micros(breaker.open_for),
+        });
+        Self {
+            max_in_flight: upstream.limits.max_in_flight,
+            max_queue: upstream.limits.max_queue,
+            outlier: outlier.unwrap_or_default(),
+            breaker: breaker.unwrap_or_default(),
+            breaker_window: upstream.circuit_breaker.as_ref().map_or(0, |breaker| clock::micros(breaker.window)),
+            slow_start: clock::micros(upstream.slow_start),
+            suspect_after: upstream.health_check.as_ref().map(|check| clock::micros(check.suspect_after)),
+        }
+    }
+}
+
+impl Master {
+    /// A new master: unknown, and so out of rotation, until its first probe when it is checked, else healthy.
+    #[must_use]
+    pub fn new(upstream: Arc<str>, address: Address, policy: Policy) -> Self {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
+        let health = if policy.suspect_after.is_some() { Health::Unknown } else { Health::Healthy };
+        let addresses = match address {
+            Address::Socket(address) => vec![address],
+            Address::Name { .. } | Address::Unix(_) => Vec::new(),
+        };
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            upstream,
+            address,
+            word: AdmissionWord::new(Admission::new(health)),
+            addresses: ArcSwap::from_pointee(addresses),
+            policy: ArcSwap::from_pointee(policy),
+            breaker_on: AtomicBool::new(policy.breaker.failure_rate != 0),
+            warming_since: AtomicU64::new(0),
+            cleared_at: AtomicU64::new(0),
+            attention: Notify::new(),
+            permits: Padded(Permits::new(policy.max_in_flight, policy.max_queue)),
+            latency: Padded(Latency::new()),
+            silence: Padded(Silence::new()),
+            outlier: Padded(Outlier::new()),
+            breaker: Padded(Breaker::new(policy.breaker_window)),
+        }
+    }
+
+    /// Unique in this process; dense enough to index a table.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The upstream's name.
+    #[must_use]
+    pub fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Where to connect to: the configured address, or what its name resolved to last; empty for a Unix socket and for a name
+    /// that has not been resolved yet. Do not hold the guard across an await.
+    #[must_use]
+    pub fn addresses(&self) -> Guard<Arc<Vec<SocketAddr>>> {
+        self.addresses.load()
+    }
+
+    /// Takes over what the name resolves to now.
+    pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        self.addresses.store(Arc::new(addresses));
+        self.attention.notify_one();
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        **self.policy.load()
+    }
+
+    /// Takes a reloaded configuration over. A master that is no longer checked and has no verdict yet becomes healthy.
+    pub fn set_policy(&self, policy: Policy) {
+        let held = self.policy();
+        if held == policy {
+            return;
+        }
+        self.policy.store(Arc::new(policy));
+        self.permits.set_limits(policy.max_in_flight, policy.max_queue);
+        self.breaker.set_window(policy.breaker_window);
+        self.breaker_on.store(policy.breaker.failure_rate != 0, Ordering::Relaxed);
+        if policy.breaker.failure_rate == 0 {
+            self.breaker.reset(&self.word);
+        }
+        if policy.suspect_after.is_none() {
+            self.word.update(|admission| match admission.health() {
+                Health::Unknown | Health::Degraded => admission.with_health(Health::Healthy).with_suspect(false),
+                Health::Healthy | Health::Failed => admission.with_suspect(false),
+            });
+        }
+        self.attention.notify_one();
+    }
+
+    /// Whether it may be used, as it is now.
+    #[must_use]
+    pub fn admission(&self) -> Admission {
+        self.word.read()
+    }
+
+    #[must_use]
+    pub fn permits(&self) -> &Permits {
+        &self.permits
+    }
+
+    #[must_use]
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// The moving average as the status shows it.
+    #[must_use]
+    pub fn latency_ms(&self) -> Option<f64> {
+        self.latency.average().map(|micros| micros as f64 / 1_000.0)
+    }
+
+    /// Requests and failures the breaker has in its window.
+    #[must_use]
+    pub fn breaker_counts(&self, now: Micros) -> (u64, u64) {
+        self.breaker.counts(now)
+    }
+
+    /// The share of its weight it should get while it warms up, in percent.
+    #[must_use]
+    pub fn share_percent(&self, now: Micros) -> u32 {
+        let since = self.warming_since.load(Ordering::Relaxed);
+        if since == 0 {
+            return 100;
+        }
+        let percent = slow_start::percent(now.saturating_sub(since), self.policy.load().slow_start);
+        if percent == 100 {
+            // It may have failed and come back meanwhile: only this warming is over.
+            let _ = self.warming_since.compare_exchange(since, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        percent
+    }
+
+    /// Rung on every change the checker has to look at. One task waits on it.
+    pub fn attention(&self) -> &Notify {
+        &self.attention
+    }
+
+    /// A permit, if one is free and nobody waits.
+    #[must_use]
+    pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
+        self.permits.try_acquire().then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Waits for a permit in the master's queue. Cancel-safe, see [`Permits::acquire`].
+    ///
+    /// # Errors
+    /// The queue is full, or the master went out of use meanwhile.
+    pub async fn permit(self: Arc<Self>) -> Result<Permit, AcquireError> {
+        self.permits.acquire().await?;
+        Ok(Permit(self))
+    }
+
+    /// Claims the trial of a half-open circuit; `None` when the circuit is not half-open or another request has it.
+    #[must_use]
+    pub fn claim_trial(self: &Arc<Self>) -> Option<Trial> {
+        self.word.claim_trial().then(|| Trial(Some(Arc::clone(self))))
+    }
+
+    /// A byte of an answer came.
+    pub fn touched(&self, now: Micros) {
+        self.silence.touched(now);
+    }
+
+    /// An exchange was answered, this long after it was sent.
+    pub fn succeeded(&self, now: Micros, latency: Micros, trial: Option<Trial>) -> Option<Transition> {
+        self.latency.observe(now, latency);
+        self.answered(now, trial)
+    }
+
+    /// An attempt failed. `others_usable` says whether the upstream has another usable master: without one, this one
+    /// is not ejected.
+    pub fn failed(
+        &self,
+        now: Micros,
+        failure: Failure,
+        trial: Option<Trial>,
+        others_usable: impl Fn() -> bool,
+    ) -> Option<Transition> {
+        match failure {
+            Failure::ConnectRefused => {
+                self.latency.charge_failure(now);
+                let opened = trial.and_then(|trial| self.record(now, true, Some(trial)));
+                self.die().or(opened)
+            }
+            Failure::Status(502..=504) | Failure::Timeout | Failure::BadResponse => {
+                self.counted(now, trial, others_usable)
+            }
+            Failure::Status(429) => {
+                self.latency.charge_failure(now);
+                self.answered(now, trial)
+            }
+            Failure::Status(_) => self.answered(now, trial),
+            Failure::ConnectTimeout | Failure::ConnectOther | Failure::Reset => {
+                let suspected = self.broke(now);
+                self.counted(now, trial, others_usable).or(suspected)
+            }
+        }
+    }
+
+    /// Looks at requests that have got no byte yet, the oldest of which the caller sent at `waiting_since`: has the master
+    /// been silent for too long? Called by each worker about its own requests.
+    pub fn watch(&self, now: Micros, waiting_since: Micros) -> Option<Transition> {
+        let suspect_after = self.policy.load().suspect_after?;
+        if self.word.read().suspect() || !self.silence.suspicious(now, waiting_since, suspect_after) {
+            return None;
+        }
+        self.silence.raise_alarm();
+        self.suspect()
+    }
+
+    /// When [`Master::watch`] would suspect it if no byte came; `None` when it is never suspected.
+    #[must_use]
+    pub fn suspect_at(&self, now: Micros, waiting_since: Micros) -> Option<Micros> {
+        let suspect_after = self.policy.load().suspect_after?;
+        Some(self.silence.suspect_at(now, waiting_since, suspect_after))
+    }
+
+    /// The operator's word. Leaving maintenance, a checked master starts unknown again: nobody looked at it meanwhile.
+    pub fn set_operator(&self, state: OperatorState) {
+        let checked = self.policy.load().suspect_after.is_some();
+        self.apply(|admission| {
+            let back = admission.operator() == OperatorState::Maintenance && state != OperatorState::Maintenance;
+            let admission = if back && checked {
+                admission.with_health(Health::Unknown).with_dead(false).with_suspect(false)
+            } else {
+                admission
+            };
+            admission.with_operator(state)
+        });
+        self.attention.notify_one();
+    }
+
+    /// Failover's word.
+    pub fn set_role(&self, role: Role, epoch: u32) {
+        self.apply(|admission| admission.with_role(role, epoch));
+        self.attention.notify_one();
+    }
+
+    /// The checker's verdict; the admission before and after. One that was failed and comes back starts afresh: what the
+    /// process before it did to its circuit and to the row of failures is over, and it warms up.
+    pub fn set_health(&self, health: Health, now: Micros) -> (Admission, Admission) {
+        let recovers = |admission: Admission| {
+            admission.health() == Health::Failed && matches!(health, Health::Healthy | Health::Degraded)
+        };
+        if recovers(self.word.read()) {
+            self.outlier.succeeded();
+            self.breaker.reset(&self.word);
+            if self.policy.load().slow_start > 0 {
+                self.warming_since.store(now.max(1), Ordering::Relaxed);
+            }
+        }
+        self.apply(|admission| {
+            let ejected = admission.ejected() && !recovers(admission);
+            admission.with_health(health).with_suspect(false).with_ejected(ejected)
+        })
+    }
+
+    /// The checker's answer to a death or a suspicion that its probe confirmed: failed at once.
+    pub fn condemn(&self) -> (Admission, Admission) {
+        self.silence.confirmed();
+        self.apply(|admission| admission.with_health(Health::Failed).with_dead(false).with_suspect(false))
+    }
+
+    /// A probe was answered: whatever silence or broken connection raised, the master lives. Whether it was suspect.
+    pub fn clear_suspicion(&self, now: Micros) -> bool {
+        self.silence.answered(now);
+        let (before, _) = self.word.update(|admission| admission.with_suspect(false));
+        if before.suspect() {
+            self.cleared_at.store(now, Ordering::Relaxed);
+        }
+        before.suspect()
+    }
+
+    /// Lets time pass: ends an ejection, makes an open circuit half-open. The checker alone calls it, again by
+    /// [`Master::next_tick`]; returns the admission before and after.
+    pub fn tick(&self, now: Micros) -> (Admission, Admission) {
+        let before = self.word.read();
+        if self.outlier.tick(now, before.ejected()) {
+            self.word.update(|admission| admission.with_ejected(false));
+        }
+        self.breaker.tick(&self.word, now);
+        (before, self.word.read())
+    }
+
+    /// When [`Master::tick`] has something to do next.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Micros> {
+        let admission = self.word.read();
+        let outlier = self.outlier.next_tick(admission.ejected());
+        let breaker = self.breaker.next_tick(admission.circuit());
+        outlier.into_iter().chain(breaker).min()
+    }
+
+    fn answered(&self, now: Micros, trial: Option<Trial>) -> Option<Transition> {
+        self.outlier.succeeded();
+        self.record(now, false, trial)
+    }
+
+    fn counted(&self, now: Micros, trial: Option<Trial>, others_usable: impl Fn() -> bool) -> Option<Transition> {
+        self.latency.charge_failure(now);
+        let ejected = self.eject(now, others_usable);
+        self.record(now, true, trial).or(ejected)
+    }
+
+    /// Tells the breaker.
+    fn record(&self, now: Micros, failed: bool, trial: Option<Trial>) -> Option<Transition> {
+        let on_trial = trial.is_some();
+        if let Some(mut trial) = trial {
+            trial.0 = None;
+        }
+        if !self.breaker_on.load(Ordering::Relaxed) {
+            return None;
+        }
+        let rule = self.policy.load().breaker;
+        let changed = self.breaker.record(&self.word, now, &rule, failed, on_trial)?;
+        self.attention.notify_one();
+        if changed == Circuit::Closed {
+            return Some(Transition::CircuitClosed);
+        }
+        self.permits.wake_all_for_repick();
+        Some(Transition::CircuitOpened)
+    }
+
+    fn eject(&self, now: Micros, others_usable: impl Fn() -> bool) -> Option<Transition> {
+        let rule = self.policy.load().outlier;
+        if self.word.read().ejected() || !self.outlier.failed(now, &rule, &others_usable) {
+            return None;
+        }
+        self.word.update(|admission| admission.with_ejected(true));
+        // Two masters may be ejected in the same moment, each because of the other. Each looks again once its own
+        // ejection shows; the fences put the two looks and the two writes into one order, so at least one sees both.
+        fence(Ordering::SeqCst);
+        if !others_usable() {
+            self.word.update(|admission| admission.with_ejected(false));
+            self.outlier.undo();
+            return None;
+        }
+        self.attention.notify_one();
+        Some(Transition::Ejected)
+    }
+
+    fn die(&self) -> Option<Transition> {
+        // Of a failed master it is no news, and probing it for every refused request would be a load of its own.
+        let news = |admission: Admission| admission.health() != Health::Failed && !admission.dead();
+        let (before, _) = self.apply(|admission| if news(admission) { admission.with_dead(true) } else { admission });
+        news(before).then(|| {
+            self.attention.notify_one();
+            Transition::Died
+        })
+    }
+
+    /// A fresh connection broke or did not come about.
+    fn broke(&self, now: Micros) -> Option<Transition> {
+        self.policy.load().suspect_after?;
+        let cleared_at = self.cleared_at.load(Ordering::Relaxed);
+        if cleared_at != 0 && now.saturating_sub(cleared_at) < SUSPECT_AGAIN_AFTER {
+            return None;
+        }
+        self.suspect()
+    }
+
+    fn suspect(&self) -> Option<Transition> {
+        let news = |admission: Admission| {
+            matches!(admission.health(), Health::Healthy | Health::Degraded)
+                && !admission.dead()
+                && !admission.suspect()
+                && admission.operator() != OperatorState::Maintenance
+        };
+        let (before, _) =
+            self.word.update(|admission| if news(admission) { admission.with_suspect(true) } else { admission });
+        news(before).then(|| {
+            self.attention.notify_one();
+            Transition::Suspected
+        })
+    }
+
+    /// Changes the word; those who queue for a master that thereby goes out of use pick again.
+    fn apply(&self, change: impl Fn(Admission) -> Admission) -> (Admission, Admission) {
+        let (before, after) = self.word.update(change);
+        if after.tier() == Tier::Out && before.tier() != Tier::Out {
+            self.permits.wake_all_for_repick();
+        }
+        (before, after)
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if let Some(master) = self.0.take() {
+            let half_open = |admission: Admission| admission.circuit() == Circuit::HalfOpen;
+            master.word.update(|admission| if half_open(admission) { admission.with_trial(false) } else { admission });
+        }
+    }
+}
+
+impl Permit {
+    #[must_use]
+    pub fn master(&self) -> &Arc<Master> {
+        &self.0
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.permits.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Micros = 1_000_000;
+
+    fn policy() -> Policy {
+        Policy {
+            max_in_flight: 2,
+            max_queue: 4,
+            outlier: OutlierRule { consecutive_failures: 3, base_ejection: 30 * SECOND, max_ejection: 300 * SECOND },
+            breaker: BreakerRule { failure_rate: 50, minimum_requests: 10, open_for: 5 * SECOND },
+            breaker_window: 10 * SECOND,
+            slow_start: 60 * SECOND,
+            suspect_after: Some(150_000),
+        }
+    }
+
+    fn master(policy: Policy) -> Arc<Master> {
+        let address = Address::Socket(SocketAddr::from(([127, 0, 0, 1], 1)));
+        Arc::new(Master::new(Arc::from("bots"), address, policy))
+    }
+
+    fn healthy() -> Arc<Master> {
+        let master = master(policy());
+        master.set_health(Health::Healthy, 0);
+        master
+    }
+
+    #[test]
+    fn a_checked_master_is_out_until_its_first_verdict_and_an_unchecked_one_is_in() {
+        assert_eq!(master(policy()).admission().tier(), Tier::Out);
+        assert_eq!(master(Policy { suspect_after: None, ..policy() }).admission().tier(), Tier::Full);
+    }
+
+    #[test]
+    fn a_refused_connection_takes_it_out_at_once_even_when_it_is_the_last_one() {
+        let master = healthy();
+        assert_eq!(master.failed(0, Failure::ConnectRefused, None, || false), Some(Transition::Died));
+        assert_eq!(master.admission().tier(), Tier::Out);
+        assert_eq!(master.failed(0, Failure::ConnectRefused, None, || false), None);
+    }
+
+    #[test]
+    fn refused_connections_count_for_neither_outlier_detection_nor_breaker() {
+        let master = healthy();
+        (0..100).for_each(|_| {
+            master.failed(0, Failure::ConnectRefused, None, || true);
+        });
+        assert!(!master.admission().ejected());
+        assert_eq!((master.breaker_counts(0), master.outlier.consecutive()), ((0, 0), 0));
+    }
+
+    #[test]
+    fn answers_with_4xx_and_500_never_count_and_end_a_row_of_failures() {
+        let master = healthy();
+        for _ in 0..100 {
+            assert_eq!(master.failed(0, Failure::Timeout, None, || true), None);
+            for status in [400, 404, 429, 500] {
+                assert_eq!(master.failed(0, Failure::Status(status), None, || true), None);
+            }
+        }
+        assert_eq!(master.admission().tier(), Tier::Full);
+    }
+
+    #[test]
+    fn gateway_failures_in_a_row_eject_it_and_time_brings_it_back() {
+        let master = master(Policy { breaker: BreakerRule::default(), suspect_after: None, ..policy() });
+        let failures = [Failure::Status(503), Failure::Reset, Failure::ConnectTimeout];
+        let reports = failures.map(|failure| master.failed(SECOND, failure, None, || true));
+        assert_eq!(reports, [None, None, Some(Transition::Ejected)]);
+        assert_eq!(master.next_tick(), Some(31 * SECOND));
+        master.tick(31 * SECOND - 1);
+        assert_eq!(master.admission().tier(), Tier::Doubtful);
+        master.tick(31 * SECOND);
+        assert_eq!(master.admission().tier(), Tier::Full);
+    }
+
+    #[test]
+    fn a_fresh_connection_that_breaks_makes_a_checked_master_suspect() {
+        let master = healthy();
+        assert_eq!(master.failed(SECOND, Failure::Reset, None, || true), Some(Transition::Suspected));
+        assert_eq!(master.admission().tier(), Tier::Doubtful);
+        assert!(master.clear_suspicion(SECOND));
+        assert_eq!(master.admission().tier(), Tier::Full);
+        assert_eq!(master.failed(SECOND + 1, Failure::Reset, None, || true), None);
+        master.succeeded(SECOND + 2, 1, None);
+        assert_eq!(master.failed(2 * SECOND, Failure::Reset, None, || true), Some(Transition::Suspected));
+    }
+
+    #[test]
+    fn silence_makes_it_suspect_once_and_an_answered_probe_makes_the_watch_more_patient() {
+        let master = healthy();
+        assert_eq!(master.suspect_at(SECOND, SECOND), Some(SECOND + 150_000));
+        assert_eq!(master.watch(SECOND + 149_999, SECOND), None);
+        assert_eq!(master.watch(SECOND + 150_000, SECOND), Some(Transition::Suspected));
+        assert_eq!(master.watch(SECOND + 150_001, SECOND), None);
+        assert!(master.clear_suspicion(SECOND + 151_000));
+        assert_eq!(master.watch(SECOND + 450_999, SECOND), None);
+        assert_eq!(master.watch(SECOND + 451_000, SECOND), Some(Transition::Suspected));
+    }
+
+    #[test]
+    fn a_master_without_a_health_check_is_never_suspect() {
+        let master = master(Policy { suspect_after: None, ..policy() });
+        assert_eq!(master.watch(100 * SECOND, 0), None);
+        assert_eq!(master.failed(0, Failure::Reset, None, || true), None);
+        assert!(!master.admission().suspect());
+    }
+
+    #[test]
+    fn an_open_circuit_takes_it_out_and_one_trial_closes_it() {
+        let master = master(Policy { outlier: OutlierRule::default(), suspect_after: None, ..policy() });
+        let opened = (0..10).find_map(|_| master.failed(0, Failure::Timeout, None, || true));
+        assert_eq!(opened, Some(Transition::CircuitOpened));
+        assert_eq!(master.next_tick(), Some(5 * SECOND));
+        let (before, after) = master.tick(5 * SECOND);
+        assert_eq!((before.circuit(), after.circuit()), (Circuit::Open, Circuit::HalfOpen));
+        let trial = master.claim_trial();
+        assert!(trial.is_some() && master.claim_trial().is_none());
+        assert_eq!(master.succeeded(5 * SECOND, 1, trial), Some(Transition::CircuitClosed));
+        assert_eq!(master.admission().tier(), Tier::Full);
+    }
+
+    #[test]
+    fn a_trial_nobody_reported_is_free_again() {
+        let master = master(Policy { outlier: OutlierRule::default(), suspect_after: None, ..policy() });
+        assert!((0..10).any(|_| master.failed(0, Failure::Timeout, None, || true).is_some()));
+        master.tick(5 * SECOND);
+        drop(master.claim_trial());
+        assert!(master.claim_trial().is_some());
+    }
+
+    #[test]
+    fn recovery_starts_afresh_and_warms_up_but_a_first_verdict_does_not() {
+        let master = healthy();
+        assert_eq!(master.share_percent(0), 100);
+        assert!((0..10).any(|_| master.failed(0, Failure::Timeout, None, || true) == Some(Transition::CircuitOpened)));
+        assert!(master.admission().ejected());
+        master.set_health(Health::Failed, SECOND);
+        master.set_health(Health::Healthy, 2 * SECOND);
+        assert_eq!(master.admission().tier(), Tier::Full);
+        assert_eq!(master.share_percent(17 * SECOND), 25);
+        assert_eq!(master.share_percent(62 * SECOND), 100);
+        assert_eq!(master.share_percent(3 * SECOND), 100);
+    }
+
+    #[tokio::test]
+    async fn those_who_queue_for_a_master_that_dies_pick_again() {
+        let master = healthy();
+        let held = (master.try_permit(), master.try_permit());
+        assert!(held.0.is_some() && held.1.is_some() && master.try_permit().is_none());
+        let waiting = tokio::spawn(Arc::clone(&master).permit());
+        while master.permits().queued() == 0 {
+            tokio::task::yield_now().await;
+        }
+        master.failed(0, Failure::ConnectRefused, None, || true);
+        assert_eq!(waiting.await.unwrap().unwrap_err(), AcquireError::Repick);
+        drop(held);
+        assert_eq!(master.permits().in_flight(), 0);
+    }
+
+    #[test]
+    fn leaving_maintenance_a_checked_master_is_unknown_again() {
+        let master = healthy();
+        master.set_operator(OperatorState::Drain);
+        assert_eq!(master.admission().tier(), Tier::Reserved);
+        master.set_operator(OperatorState::Maintenance);
+        master.set_operator(OperatorState::Ready);
+        assert_eq!(master.admission().health(), Health::Unknown);
+    }
+
+    #[test]
+    fn a_reload_changes_limits_and_keeps_health_and_counts() {
+        let master = healthy();
+        master.failed(0, Failure::Timeout, None, || true);
+        master.set_policy(Policy { max_in_flight: 9, ..policy() });
+        assert_eq!(master.permits().max_in_flight(), 9);
+        assert_eq!(master.admission().tier(), Tier::Full);
+        assert_eq!(master.breaker_counts(0), (1, 1));
+    }
+
+    #[test]
+    fn a_master_that_is_no_longer_checked_and_has_no_verdict_becomes_healthy() {
+        let master = master(policy());
+        master.set_policy(Policy { suspect_after: None, ..policy() });
+        assert_eq!(master.admission().tier(), Tier::Full);
+    }
+
+    fn failure() -> impl Strategy<Value = Option<Failure>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(Failure::Timeout)),
+            Just(Some(Failure::BadResponse)),
+            Just(Some(Failure::ConnectTimeout)),
+            Just(Some(Failure::Status(502))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_usable_master_is_never_ejected(
+            reports in proptest::collection::vec((0..3_usize, failure(), 0..20 * SECOND), 0..300),
+        ) {
+            let policy = Policy { breaker: BreakerRule::default(), suspect_after: None, ..policy() };
+            let masters = [master(policy), master(policy), master(policy)];
+            let mut now = 0;
+            for (index, failure, pause) in reports {
+                now += pause;
+                masters.iter().for_each(|master| {
+                    master.tick(now);
+                });
+                let others = || {
+                    let usable = |(other, master): (usize, &Arc<Master>)| {
+                        other != index && master.admission().tier() <= Tier::Reserved
+                    };
+                    masters.iter().enumerate().any(usable)
+                };
+                match failure {
+                    Some(failure) => masters[index].failed(now, failure, None, others),
+                    None => masters[index].succeeded(now, 1_000, None),
+                };
+                prop_assert!(masters.iter().any(|master| master.admission().tier() == Tier::Full));
+            }
+        }
+    }
+}
