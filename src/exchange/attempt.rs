@@ -77,8 +77,7 @@ impl Attempt<'_> {
     /// Makes the attempt, on a pooled connection unless `fresh`.
     pub async fn run<R: Requester>(&self, requester: &mut R, fresh: bool) -> Result<Answered, Broken> {
         let now = clock::now();
-        let pooled =
-            if fresh { None } else { self.pool.take(now, clock::micros(self.settings.pool.idle_timeout)) };
+        let pooled = if fresh { None } else { self.pool.take(now, clock::micros(self.settings.pool.idle_timeout)) };
         let mut connection = match pooled {
             Some(connection) => connection,
             None => self.connect(now).await?,
@@ -130,7 +129,7 @@ impl Attempt<'_> {
         match self.watched.guard(sending).await {
             Ok(Ok(())) => {}
             Ok(Err((_, written))) => return Err(broken(Failure::Reset, RetryReason::Reset, written > 0)),
-            Err(fired) => return Err(self.fired(fired, true)),
+            Err(fired) => return Err(self.fired(fired, false)),
         }
         if !uploading {
             self.watched.wait_for(self.pool.clone(), sent_at);
@@ -181,7 +180,7 @@ impl Attempt<'_> {
                 Event::Head(length) => length,
                 Event::Closed => return Err(broken(Failure::Reset, RetryReason::Reset, true)),
                 Event::Malformed => return Err(broken(Failure::BadResponse, RetryReason::Reset, true)),
-                Event::Fired(fired) => return Err(self.fired(fired, uploading)),
+                Event::Fired(fired) => return Err(self.fired(fired, uploading && !requester.blames_master())),
                 Event::Client(end) => return Err(Broken::Client(end)),
             };
             let now = clock::now();
@@ -203,11 +202,11 @@ impl Attempt<'_> {
         }
     }
 
-    fn fired(&self, fired: Fired, uploading: bool) -> Broken {
+    fn fired(&self, fired: Fired, client_paused: bool) -> Broken {
         match fired {
             Fired::Abandoned => Broken::Abandoned,
             Fired::Deadline if clock::now() >= self.deadline.get() => Broken::OutOfTime,
-            Fired::Deadline if uploading => Broken::Client(ClientEnd::TooSlow),
+            Fired::Deadline if client_paused => Broken::Client(ClientEnd::TooSlow),
             Fired::Deadline => broken(Failure::Timeout, RetryReason::Timeout, true),
         }
     }

@@ -22,10 +22,31 @@ pub struct Local {
     pub stock: Rc<BufferStock>,
     pub watch: Rc<Watch<Pool>>,
     pub ids: RequestIds,
+    pub replay: Rc<ReplayAllowance>,
     pub metrics: WorkerMetrics,
     published: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     generation: RefCell<Rc<Generation>>,
     random: Cell<u64>,
+}
+
+/// Memory that one worker may spend on request bodies kept for another attempt.
+const REPLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What is left of it.
+#[derive(Debug)]
+pub struct ReplayAllowance(Cell<usize>);
+
+impl ReplayAllowance {
+    /// Takes `bytes` if that many are left.
+    pub fn take(&self, bytes: usize) -> bool {
+        let left = self.0.get().checked_sub(bytes);
+        self.0.set(left.unwrap_or(self.0.get()));
+        left.is_some()
+    }
+
+    pub fn give_back(&self, bytes: usize) {
+        self.0.set(self.0.get() + bytes);
+    }
 }
 
 /// A snapshot with this worker's pools and cells beside it. An exchange holds on to the one it began with.
@@ -56,6 +77,7 @@ impl Local {
             stock: Rc::default(),
             watch: Rc::default(),
             ids: RequestIds::default(),
+            replay: Rc::new(ReplayAllowance(Cell::new(REPLAY_BYTES_MAX))),
             metrics,
             published: RefCell::new(Cache::new(published.clone())),
             generation: RefCell::new(Rc::new(generation)),
@@ -112,9 +134,9 @@ impl Generation {
                 let masters = upstream.settings.masters.iter().zip(&upstream.masters);
                 let pool = |(settings, master): (&crate::config::model::Master, &Arc<Master>)| {
                     let counters = metrics.master(name, &settings.name);
-                    known(master).filter(|pool| Arc::ptr_eq(&pool.counters, &counters)).unwrap_or_else(|| {
-                        Rc::new(Pool::new(master.clone(), counters))
-                    })
+                    known(master)
+                        .filter(|pool| Arc::ptr_eq(&pool.counters, &counters))
+                        .unwrap_or_else(|| Rc::new(Pool::new(master.clone(), counters)))
                 };
                 let pools = masters.map(pool).collect();
                 LocalUpstream { shared: upstream.clone(), counters: metrics.upstream(name), pools }

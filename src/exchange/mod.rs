@@ -53,6 +53,9 @@ pub trait Requester {
         watched: &Watched<Pool>,
     ) -> Poll<Result<(), UploadError>>;
 
+    /// Whether a pause in the upload is the master's, which takes nothing, rather than the client's, which sends nothing.
+    fn blames_master(&self) -> bool;
+
     /// Goes back to the start of the body; false when that is gone.
     fn rewind(&mut self) -> bool;
 
@@ -164,7 +167,9 @@ impl End {
         Some(match self {
             Self::Client(ClientEnd::Gone) => return None,
             Self::Client(ClientEnd::TooSlow) => Problem::new(408, "the request body took too long to arrive"),
-            Self::Client(ClientEnd::TooLarge) => Problem::new(413, "the request body is larger than this listener takes"),
+            Self::Client(ClientEnd::TooLarge) => {
+                Problem::new(413, "the request body is larger than this listener takes")
+            }
             Self::Client(ClientEnd::Malformed) => Problem::new(400, "malformed chunked request body"),
             Self::NoMaster => Problem::new(503, "no master is available").retry_after(1),
             Self::QueueFull => Problem::new(503, "every available master is busy and its queue is full").retry_after(1),
@@ -172,7 +177,9 @@ impl End {
             Self::Unreachable => Problem::new(503, "no master could be reached").retry_after(1),
             Self::BadGateway => Problem::new(502, "the master broke off before it answered"),
             Self::Timeout => Problem::new(504, "no master answered in time"),
-            Self::BudgetExhausted => Problem::new(503, "the attempt failed and the retry budget is spent").retry_after(1),
+            Self::BudgetExhausted => {
+                Problem::new(503, "the attempt failed and the retry budget is spent").retry_after(1)
+            }
         })
     }
 
@@ -409,7 +416,8 @@ impl Progress {
 }
 
 fn others_usable(upstream: &LocalUpstream, position: usize) -> bool {
-    let usable = |(other, pool): (usize, &Rc<Pool>)| other != position && pool.master.admission().tier() <= Tier::Reserved;
+    let usable =
+        |(other, pool): (usize, &Rc<Pool>)| other != position && pool.master.admission().tier() <= Tier::Reserved;
     upstream.pools.iter().enumerate().any(usable)
 }
 

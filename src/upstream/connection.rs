@@ -98,8 +98,7 @@ impl Pool {
     /// Closes what has been idle for too long or was closed by the master.
     pub fn sweep(&self, now: Micros, idle_timeout: Micros) {
         self.idle.borrow_mut().retain(|connection| {
-            let keep =
-                now.saturating_sub(connection.idle_since) < idle_timeout && !connection.stream.is_disturbed();
+            let keep = now.saturating_sub(connection.idle_since) < idle_timeout && !connection.stream.is_disturbed();
             if !keep {
                 self.counters.increment(MasterSlot::PoolOut);
             }

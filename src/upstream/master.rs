@@ -86,6 +86,8 @@ pub enum Failure {
     Timeout,
     /// What came is not HTTP. Counted.
     BadResponse,
+    /// An answer with a status that the configuration lists under `retry.on_status`. Counted.
+    Declared,
     /// An answer with this status: 502, 503 and 504 are counted, 429 costs latency, and any other one is an answer like
     /// any: masters answer 4xx and 500 to particular messages while well.
     Status(u16),
@@ -316,7 +318,7 @@ impl Master {
                 let opened = trial.and_then(|trial| self.record(now, true, Some(trial)));
                 self.die().or(opened)
             }
-            Failure::Status(502..=504) | Failure::Timeout | Failure::BadResponse => {
+            Failure::Status(502..=504) | Failure::Timeout | Failure::BadResponse | Failure::Declared => {
                 self.counted(now, trial, others_usable)
             }
             Failure::Status(429) => {

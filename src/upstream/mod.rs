@@ -1,6 +1,7 @@
 //! The masters' side: who they are, whether they may be used, and the connections to them.
 
 pub mod admission;
+pub mod connection;
 pub mod latency;
 pub mod master;
 pub mod permit;

@@ -103,6 +103,18 @@ impl Permits {
         self.max_in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether [`Permits::try_acquire`] would succeed now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.word.load(Ordering::Relaxed) < u64::from(self.max_in_flight.load(Ordering::Relaxed))
+    }
+
+    /// Whether one more may wait now.
+    #[must_use]
+    pub fn queue_has_room(&self) -> bool {
+        self.queued() < self.max_queue.load(Ordering::Relaxed)
+    }
+
     /// Takes a permit if one is free and nobody waits. Whoever gets `true` owes one [`Permits::release`].
     #[must_use]
     pub fn try_acquire(&self) -> bool {

@@ -1,0 +1,128 @@
+//! The client of one connection, and what an exchange needs of it.
+
+use std::task::{Context, Poll};
+
+use super::upload::Upload;
+use crate::exchange::{ClientEnd, Requester, UploadError};
+use crate::http::request::{Framing, Version};
+use crate::http::response::{Onward, Response};
+use crate::net::buffer::{BUFFER_BYTES, Buffer};
+use crate::net::stream::Stream;
+use crate::net::watch::Watched;
+use crate::upstream::connection::Pool;
+
+/// A connected client, and what it sent that has not been dealt with.
+#[derive(Debug)]
+pub struct Client {
+    pub stream: Stream,
+    pub buffer: Buffer,
+    /// It will send no more, which is its right once its request is whole; it still gets its answer.
+    pub half_closed: bool,
+}
+
+/// The request that is being answered.
+#[derive(Debug)]
+pub struct Asking<'c> {
+    pub client: &'c mut Client,
+    pub version: Version,
+    pub expects_continue: bool,
+    pub body: Body,
+}
+
+/// Where its body is.
+#[derive(Debug)]
+pub enum Body {
+    /// This many bytes at the start of the client's buffer, all there is.
+    Whole(usize),
+    Passing(Box<Upload>),
+}
+
+impl Client {
+    /// Takes in what the client sends ahead of its turn, as far as one buffer goes. Ready when the connection broke.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.half_closed {
+            match self.stream.poll_readable(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => {}
+            }
+            // Behind a full buffer the client waits for its answer; that it leaves is noticed when that is written.
+            if self.buffer.filled().len() >= BUFFER_BYTES || !self.buffer.reserve(BUFFER_BYTES) {
+                return Poll::Pending;
+            }
+            match self.buffer.poll_fill(cx, &self.stream) {
+                Poll::Ready(Ok(0)) => self.half_closed = true,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Asking<'_> {
+    /// Whether the client has sent its whole request.
+    #[must_use]
+    pub fn is_received(&self) -> bool {
+        match &self.body {
+            Body::Whole(_) => true,
+            Body::Passing(upload) => upload.is_received(),
+        }
+    }
+
+    /// Bytes of body received.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        match &self.body {
+            Body::Whole(length) => *length as u64,
+            Body::Passing(upload) => upload.received(),
+        }
+    }
+}
+
+impl Requester for Asking<'_> {
+    fn whole_body(&self) -> Option<&[u8]> {
+        match self.body {
+            Body::Whole(length) => Some(&self.client.buffer.filled()[..length]),
+            Body::Passing(_) => None,
+        }
+    }
+
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &Stream,
+        watched: &Watched<Pool>,
+    ) -> Poll<Result<(), UploadError>> {
+        match &mut self.body {
+            Body::Whole(_) => Poll::Ready(Ok(())),
+            Body::Passing(upload) => upload.poll(cx, self.client, to, watched),
+        }
+    }
+
+    fn blames_master(&self) -> bool {
+        matches!(&self.body, Body::Passing(upload) if upload.is_blocked())
+    }
+
+    fn rewind(&mut self) -> bool {
+        match &mut self.body {
+            Body::Whole(_) => true,
+            Body::Passing(upload) => upload.rewind(),
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.poll_gone(cx)
+    }
+
+    async fn interim(&mut self, response: &Response, raw: &[u8]) -> Result<(), ClientEnd> {
+        let unwanted = response.status == 100 && !self.expects_continue;
+        if self.version == Version::Http10 || unwanted {
+            return Ok(());
+        }
+        let mut head = Vec::with_capacity(raw.len());
+        response.write(raw, Onward { framing: Framing::None, keep_alive: None }, &mut head);
+        self.client.stream.write_all(&head).await.map_err(|_| ClientEnd::Gone)
+    }
+}

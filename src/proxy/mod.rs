@@ -1,0 +1,3 @@
+//! The client's side of the data path.
+
+pub mod http;
