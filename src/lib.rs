@@ -1,11 +1,13 @@
 //! Baton: a layer-4/7 load balancer between WhatsApp gateways and the bots that answer them.
 
+pub mod balance;
 pub mod clock;
 pub mod config;
 pub mod exchange;
 pub mod http;
 pub mod ids;
 pub mod net;
+pub mod routing;
 pub mod sample;
 pub mod sync;
 pub mod telemetry;
