@@ -1,5 +1,6 @@
 //! Baton: a layer-4/7 load balancer between WhatsApp gateways and the bots that answer them.
 
+pub mod balance;
 pub mod clock;
 pub mod config;
 pub mod exchange;
@@ -7,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod ids;
 pub mod net;
+pub mod routing;
 pub mod sample;
 pub mod sync;
 pub mod telemetry;
