@@ -168,7 +168,7 @@ impl Write for Target {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
