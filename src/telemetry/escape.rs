@@ -91,11 +91,15 @@ fn json_escape(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes().get(written..).unwrap_or_default());
 }
 
-/// Whether a character stands for itself: not a quote or backslash, not a control character of either set, not a line
-/// or paragraph separator, not a change of writing direction.
+/// Whether a character stands for itself between quotes.
 fn is_safe(character: char) -> bool {
+    !matches!(character, '"' | '\\') && is_printable(character)
+}
+
+/// Whether a character only shows itself: not a control character of either set, not a line or paragraph separator,
+/// not a change of writing direction.
+pub(super) fn is_printable(character: char) -> bool {
     match character {
-        '"' | '\\' => false,
         ' '..='~' => true,
         '\0'..='\u{9f}' => false,
         '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => false,
