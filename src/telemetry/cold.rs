@@ -43,21 +43,18 @@ impl Cold {
     }
 
     /// A counter; `values` belong to the metric's labels in order. It shows as 0 from now on.
-    #[must_use]
     pub fn counter(&self, metric: &'static Metric, values: &[&str]) -> Counter {
         debug_assert_eq!(metric.kind, Kind::Counter, "{}", metric.name);
         self.recorder.register_counter(&self.key(metric, values), &METADATA)
     }
 
     /// A gauge.
-    #[must_use]
     pub fn gauge(&self, metric: &'static Metric, values: &[&str]) -> Gauge {
         debug_assert_eq!(metric.kind, Kind::Gauge, "{}", metric.name);
         self.recorder.register_gauge(&self.key(metric, values), &METADATA)
     }
 
     /// A histogram of seconds.
-    #[must_use]
     pub fn histogram(&self, metric: &'static Metric, values: &[&str]) -> Histogram {
         debug_assert_eq!(metric.kind, Kind::Histogram, "{}", metric.name);
         self.recorder.register_histogram(&self.key(metric, values), &METADATA)
