@@ -189,7 +189,7 @@ const fn edge(micros: u32) -> usize {
     index
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

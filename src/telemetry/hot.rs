@@ -289,7 +289,7 @@ impl Slot for MasterSlot {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;

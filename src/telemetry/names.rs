@@ -87,6 +87,8 @@ metrics! {
         "Ejections by outlier detection.";
     HEALTH_PROBES = Counter "baton_health_probes_total" ["upstream", "master", "outcome"]
         "Health probes by outcome.";
+    HEALTH_PROBE_DURATION = Histogram "baton_health_probe_duration_seconds" ["upstream", "master"]
+        "How long health probes took, whatever their outcome.";
 
     // The process and its configuration.
     CONFIG_GENERATION = Gauge "baton_config_generation" []

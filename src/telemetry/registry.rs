@@ -260,7 +260,7 @@ impl<const L: usize, T: Cells> Table<L, T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::super::hot::{ListenerSlot, UpstreamSlot};
     use super::*;

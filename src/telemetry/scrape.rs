@@ -130,7 +130,7 @@ fn difference(totals: &[u64], begun: usize, ended: usize) -> u64 {
     at(totals, begun).saturating_sub(at(totals, ended))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::telemetry::registry::NONE;
