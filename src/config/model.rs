@@ -265,6 +265,7 @@ pub struct HealthCheck {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each upstream")]
 pub enum Probe {
     Tcp,
     Http(HttpProbe),

@@ -1,0 +1,349 @@
+//! What a reload changed, in words: one line for each thing added, removed or set to another value.
+//!
+//! Every field of the model is named here once, without `..`, so that a new key cannot be forgotten.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use super::model::{
+    AccessLog, Admin, Affinity, AffinityKey, AllDown, CircuitBreaker, Config, Geo, HealthCheck, HostPattern, HttpProbe,
+    JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits, Match, OutlierDetection, PathPattern, Pool,
+    Probe, Retry, RetryBudget, Route, Upstream,
+};
+use super::units::{show_size, show_time};
+
+/// Lines such as `upstream bots: master dubai-2 added` and `route webhooks: timeout 30s -> 10s`. Empty only when both are
+/// equal. Secrets are not shown.
+pub fn diff(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = Lines::default();
+    lines.values("", &globals(old), &globals(new));
+    lines.items(
+        "listener",
+        &old.listeners,
+        &new.listeners,
+        |listener| &listener.name,
+        |lines, name, old, new| {
+            lines.values(name, &listener(old), &listener(new));
+        },
+    );
+    let (old_routes, new_routes) = (routes(old), routes(new));
+    lines.items(
+        "route",
+        &old_routes,
+        &new_routes,
+        |(route, _)| &route.name,
+        |lines, name, old, new| {
+            lines.values(name, &route(old), &route(new));
+        },
+    );
+    lines.items(
+        "upstream",
+        &old.upstreams,
+        &new.upstreams,
+        |upstream| &upstream.name,
+        |lines, name, old, new| {
+            lines.values(name, &upstream(old), &upstream(new));
+            let word = format!("{name}: master");
+            lines.items(
+                &word,
+                &old.masters,
+                &new.masters,
+                |master| &master.name,
+                |lines, name, old, new| {
+                    lines.values(name, &master(old), &master(new));
+                },
+            );
+        },
+    );
+    if lines.0.is_empty() && old != new {
+        lines.0.push("the order of entries or a secret value changed".into());
+    }
+    lines.0
+}
+
+/// Routes, each with the name of its upstream: an index means nothing in another configuration.
+fn routes(config: &Config) -> Vec<(&Route, &str)> {
+    let name = |route: &Route| config.upstreams.get(route.upstream).map_or("", |upstream| upstream.name.as_str());
+    config.routes.iter().map(|route| (route, name(route))).collect()
+}
+
+/// A key and its value as text; no value when the key is absent.
+type Values = Vec<(&'static str, Option<String>)>;
+
+#[derive(Default)]
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn values(&mut self, name: &str, old: &Values, new: &Values) {
+        let keys: BTreeSet<&str> = old.iter().chain(new).map(|(key, _)| *key).collect();
+        for key in keys {
+            let value =
+                |values: &Values| values.iter().find(|(found, _)| *found == key).and_then(|(_, value)| value.clone());
+            let (old, new) = (value(old), value(new));
+            if old != new {
+                let separator = if name.is_empty() { "" } else { ": " };
+                let text = |value: Option<String>| value.unwrap_or_else(|| "none".into());
+                self.0.push(format!("{name}{separator}{key} {} -> {}", text(old), text(new)));
+            }
+        }
+    }
+
+    /// Compares items of the same name, and names those that only one side has.
+    fn items<T>(
+        &mut self,
+        word: &str,
+        old: &[T],
+        new: &[T],
+        name: impl Fn(&T) -> &str,
+        compare: impl Fn(&mut Self, &str, &T, &T),
+    ) {
+        for item in old {
+            let full = format!("{word} {}", name(item));
+            match new.iter().find(|other| name(other) == name(item)) {
+                Some(other) => compare(self, &full, item, other),
+                None => self.0.push(format!("{full} removed")),
+            }
+        }
+        for item in new.iter().filter(|item| !old.iter().any(|other| name(other) == name(item))) {
+            self.0.push(format!("{word} {} added", name(item)));
+        }
+    }
+}
+
+fn some(value: impl Display) -> Option<String> {
+    Some(value.to_string())
+}
+
+/// `none` for an empty list.
+fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> Option<String> {
+    (!items.is_empty()).then(|| format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")))
+}
+
+fn globals(config: &Config) -> Values {
+    let Config {
+        workers,
+        listeners: _,
+        routes: _,
+        upstreams: _,
+        state_path,
+        admin: Admin { address },
+        logging: Logging { level, access_log },
+        drain_timeout,
+    } = config;
+    let access_log = match access_log {
+        AccessLog::Off => "off".into(),
+        AccessLog::Stdout => "stdout".into(),
+        AccessLog::File(path) => path.display().to_string(),
+    };
+    vec![
+        ("workers", Some(workers.map_or_else(|| "auto".into(), |number| number.to_string()))),
+        ("state.path", some(state_path.display())),
+        ("admin.address", some(address)),
+        ("logging.level", some(level)),
+        ("logging.access_log", Some(access_log)),
+        ("drain_timeout", some(show_time(*drain_timeout))),
+    ]
+}
+
+fn listener(listener: &Listener) -> Values {
+    let Listener { name: _, address, tls, limits } = listener;
+    let ListenerLimits {
+        connections,
+        header_bytes,
+        body_bytes,
+        header_timeout,
+        body_timeout,
+        idle_timeout,
+        tunnel_timeout,
+    } = limits;
+    let certificates = tls.as_ref().and_then(|tls| {
+        list(&tls.certificates, |files| format!("{} with {}", files.cert.display(), files.key.display()))
+    });
+    vec![
+        ("address", some(address)),
+        ("tls.certificates", certificates),
+        ("limits.connections", some(connections)),
+        ("limits.header_bytes", some(show_size(*header_bytes as u64))),
+        ("limits.body_bytes", some(show_size(*body_bytes))),
+        ("limits.header_timeout", some(show_time(*header_timeout))),
+        ("limits.body_timeout", some(show_time(*body_timeout))),
+        ("limits.idle_timeout", some(show_time(*idle_timeout))),
+        ("limits.tunnel_timeout", some(show_time(*tunnel_timeout))),
+    ]
+}
+
+fn route((route, upstream_name): &(&Route, &str)) -> Values {
+    let Route { name: _, listeners, matcher: Match { hosts, path, methods, headers }, upstream: _, timeout } = route;
+    let host = |host: &HostPattern| match host {
+        HostPattern::Exact(host) => host.clone(),
+        HostPattern::Wildcard(rest) => format!("*{rest}"),
+    };
+    let (exact, prefix) = match path {
+        PathPattern::Any => (None, None),
+        PathPattern::Exact(path) => (some(path), None),
+        PathPattern::Prefix(path) => (None, some(path)),
+    };
+    vec![
+        ("listeners", list(listeners, Clone::clone)),
+        ("match.hosts", list(hosts, host)),
+        ("match.path", exact),
+        ("match.path_prefix", prefix),
+        ("match.methods", list(methods, Clone::clone)),
+        (
+            "match.headers",
+            list(headers, |header| match &header.value {
+                Some(value) => format!("{}: {value:?}", header.name),
+                None => header.name.clone(),
+            }),
+        ),
+        ("upstream", some(upstream_name)),
+        ("timeout", some(show_time(*timeout))),
+    ]
+}
+
+fn upstream(upstream: &Upstream) -> Values {
+    let Upstream {
+        name: _,
+        strategy,
+        geo: Geo { country_header, location_header },
+        hash_balance_factor,
+        masters_that_suffice,
+        affinity,
+        masters: _,
+        connect_timeout,
+        pool: Pool { idle_timeout, max_idle },
+        limits: MasterLimits { max_in_flight, max_queue, queue_timeout },
+        health_check,
+        outlier_detection,
+        circuit_breaker,
+        retry,
+        slow_start,
+        all_down,
+    } = upstream;
+    let mut values = vec![
+        ("strategy", some(strategy.name())),
+        ("geo.country_header", country_header.clone()),
+        ("geo.location_header", location_header.clone()),
+        ("hash_balance_factor", some(hash_balance_factor)),
+        ("masters_that_suffice", masters_that_suffice.map(|number| number.to_string())),
+        ("connect_timeout", some(show_time(*connect_timeout))),
+        ("pool.idle_timeout", some(show_time(*idle_timeout))),
+        ("pool.max_idle", some(max_idle)),
+        ("limits.max_in_flight", some(max_in_flight)),
+        ("limits.max_queue", some(max_queue)),
+        ("limits.queue_timeout", some(show_time(*queue_timeout))),
+        ("slow_start", some(show_time(*slow_start))),
+        (
+            "all_down",
+            some(match all_down {
+                AllDown::Reject => "reject",
+                AllDown::Panic => "panic",
+            }),
+        ),
+    ];
+    if let Some(Affinity { key, ttl, max_pins }) = affinity {
+        let key = match key {
+            AffinityKey::ClientIp => "client-ip".into(),
+            AffinityKey::Header(name) => format!("header:{name}"),
+            AffinityKey::Cookie(name) => format!("cookie:{name}"),
+        };
+        values.push(("affinity.key", Some(key)));
+        values.push(("affinity.ttl", some(show_time(*ttl))));
+        values.push(("affinity.max_pins", some(max_pins)));
+    }
+    if let Some(check) = health_check {
+        values.extend(health(check));
+    }
+    match outlier_detection {
+        Some(OutlierDetection { consecutive_failures, base_ejection, max_ejection }) => values.extend([
+            ("outlier_detection.consecutive_failures", some(consecutive_failures)),
+            ("outlier_detection.base_ejection", some(show_time(*base_ejection))),
+            ("outlier_detection.max_ejection", some(show_time(*max_ejection))),
+        ]),
+        None => values.push(("outlier_detection", some("off"))),
+    }
+    if let Some(CircuitBreaker { failure_rate, minimum_requests, window, open_for }) = circuit_breaker {
+        values.extend([
+            ("circuit_breaker.failure_rate", some(failure_rate)),
+            ("circuit_breaker.minimum_requests", some(minimum_requests)),
+            ("circuit_breaker.window", some(show_time(*window))),
+            ("circuit_breaker.open_for", some(show_time(*open_for))),
+        ]);
+    }
+    values.extend(retries(retry));
+    values
+}
+
+fn health(check: &HealthCheck) -> Values {
+    let HealthCheck {
+        interval,
+        timeout,
+        unhealthy_threshold,
+        healthy_threshold,
+        jitter_percent,
+        probe,
+        suspect_after,
+        suspect_timeout,
+    } = check;
+    let mut values = vec![
+        ("health_check.interval", some(show_time(*interval))),
+        ("health_check.timeout", some(show_time(*timeout))),
+        ("health_check.unhealthy_threshold", some(unhealthy_threshold)),
+        ("health_check.healthy_threshold", some(healthy_threshold)),
+        ("health_check.jitter_percent", some(jitter_percent)),
+        ("health_check.suspect_after", some(show_time(*suspect_after))),
+        ("health_check.suspect_timeout", some(show_time(*suspect_timeout))),
+    ];
+    match probe {
+        Probe::Tcp => values.push(("health_check.tcp", some("{}"))),
+        Probe::Http(HttpProbe { method, path, host, headers, expect_status, expect_body, json }) => {
+            values.extend([
+                ("health_check.http.method", some(method)),
+                ("health_check.http.path", some(path)),
+                ("health_check.http.host", host.clone()),
+                // Values of these are often credentials.
+                ("health_check.http.headers", list(headers, |(name, _)| name.clone())),
+                ("health_check.http.expect_status", list(expect_status, |(first, last)| format!("{first}-{last}"))),
+                ("health_check.http.expect_body", expect_body.as_ref().map(|text| format!("{text:?}"))),
+            ]);
+            if let Some(JsonProbe { pointer, healthy, degraded, failed }) = json {
+                let texts = |texts: &[String]| list(texts, |text| format!("{text:?}"));
+                values.extend([
+                    ("health_check.http.json.pointer", some(pointer)),
+                    ("health_check.http.json.healthy", texts(healthy)),
+                    ("health_check.http.json.degraded", texts(degraded)),
+                    ("health_check.http.json.failed", texts(failed)),
+                ]);
+            }
+        }
+    }
+    values
+}
+
+fn retries(retry: &Retry) -> Values {
+    let Retry { attempts, per_try_timeout, non_idempotent, on_status, body_bytes, budget } = retry;
+    let RetryBudget { percent, interval, min_retry_rate } = budget;
+    vec![
+        ("retry.attempts", some(attempts)),
+        ("retry.per_try_timeout", some(show_time(*per_try_timeout))),
+        ("retry.non_idempotent", some(non_idempotent)),
+        ("retry.on_status", list(on_status, ToString::to_string)),
+        ("retry.body_bytes", some(show_size(*body_bytes as u64))),
+        ("retry.budget.percent", some(percent)),
+        ("retry.budget.interval", some(show_time(*interval))),
+        ("retry.budget.min_retry_rate", some(min_retry_rate)),
+    ]
+}
+
+fn master(master: &Master) -> Values {
+    let Master { name: _, address, phone, priority, weight, country, location, accounts } = master;
+    vec![
+        ("address", some(address)),
+        ("phone", phone.clone()),
+        ("priority", some(priority)),
+        ("weight", some(weight)),
+        ("country", country.map(|country| country.iter().map(|byte| char::from(*byte)).collect())),
+        ("location", location.map(|(latitude, longitude)| format!("{latitude},{longitude}"))),
+        ("accounts", list(accounts, Clone::clone)),
+    ]
+}

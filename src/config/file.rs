@@ -1,0 +1,361 @@
+//! The shape of a configuration file: every key with its type, its default and what it means.
+//!
+//! What stands here is what the parser knows, what `baton schema` prints and what `docs/configuration.md` lists. Whether
+//! the values make sense together is said in [`super::validate`].
+
+use super::model::StrategyKind;
+use super::shape::{List, Switch, shape};
+use super::units::{
+    Affinity, Bool, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level, Listen, Literal,
+    Log, MasterAddress, Method, Name, Phone, Pointer, ProbePath, Protocol, Size, StatusRanges, Text, Time, TimeOrZero,
+    UrlPath, WhenAllDown, Workers,
+};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+shape! {
+    /// A whole configuration.
+    struct File {
+        /// Number of worker threads. `auto` starts one on each core that the process may use.
+        workers: Workers = "auto",
+        /// Where requests come in.
+        listeners: List<Listener>,
+        /// Which requests go where. The most specific match wins: host before path, the longest path, then the number
+        /// of other conditions.
+        routes: List<Route>,
+        /// Sets of masters, each with one policy.
+        upstreams: List<Upstream>,
+        /// Durable state.
+        state: State = "{}",
+        /// The admin API, `/metrics`, `/healthz` and `/readyz`.
+        admin: Admin = "{}",
+        /// Log and access log.
+        logging: Logging = "{}",
+        /// How long requests in flight may take to finish after SIGTERM. `0s` waits for none.
+        drain_timeout: TimeOrZero = "30s",
+    }
+
+    /// A bound socket and what it accepts.
+    struct Listener {
+        /// Unique among listeners.
+        name: Name,
+        /// An IP address and a port, or `unix:/path`.
+        address: Listen,
+        /// What it speaks.
+        protocol: Protocol = "http",
+        /// Certificates. Left out, the listener takes plain HTTP.
+        tls: Option<Tls>,
+        /// Bounds on what one connection may ask for.
+        limits: ListenerLimits = "{}",
+    }
+    later { "proxy_protocol", "upstream" }
+
+    /// TLS of a listener.
+    struct Tls {
+        /// Chosen by the name that the client asks for (SNI). The first one serves names that no other one matches.
+        certificates: List<Certificate>,
+    }
+    later { "min_version", "client_auth" }
+
+    /// A certificate and its key. Relative paths start at the working directory.
+    struct Certificate {
+        /// PEM file with the certificate and those between it and the root.
+        cert: FilePath,
+        /// PEM file with its private key.
+        key: FilePath,
+    }
+
+    /// Bounds on what one connection may ask for.
+    struct ListenerLimits {
+        /// Connections open at once. Further ones wait in the queue of the kernel.
+        connections: Int<1, 1_000_000> = "10000",
+        /// Request line and headers together. Beyond it the answer is 431.
+        header_bytes: Size<KIB, { 64 * KIB }> = "32KiB",
+        /// The body of a request. Beyond it the answer is 413.
+        body_bytes: Size<0, GIB> = "4MiB",
+        /// From the first byte of a request to the end of its headers. Beyond it the answer is 408.
+        header_timeout: Time = "10s",
+        /// The longest pause while a body arrives. Beyond it the answer is 408.
+        body_timeout: Time = "30s",
+        /// A connection without a request is closed after this time.
+        idle_timeout: Time = "60s",
+        /// A tunnel, such as a WebSocket, without a byte either way is closed after this time.
+        tunnel_timeout: Time = "1h",
+    }
+
+    /// A match on a request, and where it goes.
+    struct Route {
+        /// Unique among routes.
+        name: Name,
+        /// Names of the listeners it serves. Left out or empty, it serves all of them.
+        listeners: List<Name> = "[]",
+        /// Conditions; all of them must hold. Without any, it takes what no other route takes.
+        r#match: Match = "{}",
+        /// Name of the upstream that answers.
+        upstream: Name,
+        /// How a request gets to a master. `inline`: while the requester waits.
+        delivery: Delivery = "inline",
+        /// The whole exchange, every attempt included. Beyond it the answer is 504.
+        timeout: Time = "30s",
+    }
+    later { "rate_limit", "whatsapp" }
+
+    /// Conditions of a route.
+    struct Match {
+        /// Any of these hosts. `*.bot.example` stands for everything below `bot.example`. Empty means every host.
+        hosts: List<Host> = "[]",
+        /// This very path.
+        path: Option<UrlPath>,
+        /// This path and everything below it: `/webhook` matches `/webhook` and `/webhook/a`, not `/webhooks`.
+        path_prefix: Option<UrlPath>,
+        /// Any of these methods. Empty means every method.
+        methods: List<Method> = "[]",
+        /// All of these headers.
+        headers: List<HeaderMatch> = "[]",
+    }
+
+    /// A header that a request must have.
+    struct HeaderMatch {
+        /// In any case of letters.
+        name: HeaderName,
+        /// Its exact value. Left out, any value will do.
+        value: Option<Text>,
+    }
+
+    /// A set of masters with one policy.
+    struct Upstream {
+        /// Unique among upstreams.
+        name: Name,
+        /// How a master is picked.
+        strategy: StrategyKind = "round-robin",
+        /// Where `strategy: geo` learns the place of the requester.
+        geo: Geo = "{}",
+        /// `strategy: consistent-hash`: a master takes at most this percentage of the mean load; 0 switches the bound off.
+        hash_balance_factor: Int<0, 10_000> = "125",
+        /// `strategy: priority`: how many masters of one priority suffice for the whole load. Left out, a priority
+        /// passes load on when less than 71 % of it is healthy.
+        masters_that_suffice: Option<Int<1, 1000>>,
+        /// Keeps a requester at the master it had.
+        affinity: Option<AffinityRule>,
+        /// At least one.
+        masters: List<Master>,
+        /// For a connection to a master to be made.
+        connect_timeout: Time = "1s",
+        /// Connections kept for further requests.
+        pool: Pool = "{}",
+        /// Bounds for each master.
+        limits: MasterLimits = "{}",
+        /// Probes. Left out, a master's health is judged by its answers alone.
+        health_check: Option<HealthCheck>,
+        /// Takes a master out after failures in a row. `off` switches it off.
+        outlier_detection: Switch<OutlierDetection> = "{}",
+        /// Stops requests to a master that fails too large a share of them.
+        circuit_breaker: Switch<CircuitBreaker> = "off",
+        /// Further attempts of a failed request.
+        retry: Retry = "{}",
+        /// After a failure, a master's share grows from 10 % to 100 % over this time. `0s` switches it off.
+        slow_start: TimeOrZero = "0s",
+        /// When no master is usable: `reject` answers 503 with `Retry-After`, `panic` tries those that are down all
+        /// the same. Masters in `drain` and `maintenance` are left alone.
+        all_down: WhenAllDown = "reject",
+    }
+    later { "failover" }
+
+    /// Where `strategy: geo` learns the place of the requester.
+    struct Geo {
+        /// Request header with a country of two letters, such as `cf-ipcountry`.
+        country_header: Option<HeaderName>,
+        /// Request header with `latitude,longitude` in degrees.
+        location_header: Option<HeaderName>,
+    }
+
+    /// Keeps a requester at the master it had.
+    struct AffinityRule {
+        /// What a requester is recognised by: `client-ip`, `header:NAME` or `cookie:NAME`.
+        key: Affinity,
+        /// Forgotten when not used for this long.
+        ttl: Time = "24h",
+        /// Remembered at once; the oldest go first.
+        max_pins: Int<1, 100_000_000> = "1000000",
+    }
+
+    /// One bot process.
+    struct Master {
+        /// Unique in its upstream.
+        name: Name,
+        /// `host:port` or `unix:/path`. A host name is looked up again every few seconds.
+        address: MasterAddress,
+        /// Its phone number with `+` and country; for people only.
+        phone: Option<Phone>,
+        /// 0 is the most preferred.
+        priority: Int<0, 1000> = "0",
+        /// Its share among others.
+        weight: Int<1, 1000> = "1",
+        /// Where it is, in two letters (ISO 3166-1), for `strategy: geo`.
+        country: Option<Country>,
+        /// Where it is, for `strategy: geo`.
+        location: Option<Location>,
+        /// WhatsApp accounts that it serves; for people only.
+        accounts: List<Text> = "[]",
+    }
+
+    /// A place on Earth.
+    struct Location {
+        /// Degrees north.
+        latitude: Degrees<90>,
+        /// Degrees east.
+        longitude: Degrees<180>,
+    }
+
+    /// Connections kept for further requests.
+    struct Pool {
+        /// Closed when idle for this long. Keep it below the master's own limit: Node closes after 5 s.
+        idle_timeout: Time = "4s",
+        /// Idle connections kept for each master by each worker. 0 keeps none.
+        max_idle: Int<0, 100_000> = "64",
+    }
+
+    /// Bounds for each master.
+    struct MasterLimits {
+        /// Requests that a master works on at once. Further ones queue.
+        max_in_flight: Int<1, 1_000_000> = "256",
+        /// Requests in its queue. Further ones are answered 503.
+        max_queue: Int<0, 1_000_000> = "1024",
+        /// The longest wait in the queue. Beyond it the answer is 503.
+        queue_timeout: Time = "5s",
+    }
+
+    /// Probes of each master. Give either `http` or `tcp`.
+    struct HealthCheck {
+        /// Between the starts of two probes.
+        interval: Time = "5s",
+        /// For the whole probe; at most `interval`.
+        timeout: Time = "2s",
+        /// Failures in a row after which a master is down.
+        unhealthy_threshold: Int<1, 100> = "3",
+        /// Successes in a row after which it is up again.
+        healthy_threshold: Int<1, 100> = "2",
+        /// Share of the interval by which probes are spread at random, in percent.
+        jitter_percent: Int<0, 50> = "10",
+        /// Requests a path.
+        http: Option<HttpProbe>,
+        /// Makes a connection and closes it. Has no keys: `tcp: {}`.
+        tcp: Option<TcpProbe>,
+        /// With requests in flight and no byte from a master for this long, it is suspected and probed at once.
+        suspect_after: Time = "150ms",
+        /// For that probe. Beyond it the master is down.
+        suspect_timeout: Time = "500ms",
+    }
+
+    /// A probe that makes a connection and closes it.
+    struct TcpProbe {}
+
+    /// A probe that requests a path.
+    struct HttpProbe {
+        /// Request method.
+        method: Method = "GET",
+        /// Path and query.
+        path: ProbePath,
+        /// `Host` header. Left out, it is the master's address.
+        host: Option<Text>,
+        /// Further headers.
+        headers: List<ProbeHeader> = "[]",
+        /// Status codes that count as success: `200`, `200-299`, or a list of such.
+        expect_status: StatusRanges = "200-299",
+        /// Text that the body must contain.
+        expect_body: Option<Text>,
+        /// Judges by a value in a JSON answer.
+        json: Option<JsonProbe>,
+    }
+
+    /// A header of a probe.
+    struct ProbeHeader {
+        /// In any case of letters.
+        name: HeaderName,
+        /// Its value, never shown.
+        value: HeaderValue,
+    }
+
+    /// Judges by a value in a JSON answer. One that is in none of the lists counts as failed.
+    struct JsonProbe {
+        /// Where the value stands (RFC 6901): `/state`.
+        pointer: Pointer,
+        /// Values of a master that is well.
+        healthy: List<Literal>,
+        /// Values of a master that is used only when no healthy one is left.
+        degraded: List<Literal> = "[]",
+        /// Values of a master that is down.
+        failed: List<Literal> = "[]",
+    }
+
+    /// Takes a master out after failures in a row.
+    struct OutlierDetection {
+        /// Failures in a row after which it is out.
+        consecutive_failures: Int<1, 10_000> = "5",
+        /// How long it is out the first time; each further time longer.
+        base_ejection: Time = "30s",
+        /// The longest time that it is out.
+        max_ejection: Time = "300s",
+    }
+
+    /// Stops requests to a master that fails too large a share of them.
+    struct CircuitBreaker {
+        /// Share of failed requests, in percent, at which it opens.
+        failure_rate: Int<1, 100> = "50",
+        /// Requests in the window below which it stays closed.
+        minimum_requests: Int<1, 1_000_000> = "20",
+        /// How far back requests count.
+        window: Time = "10s",
+        /// How long it stays open before it lets one request through as a trial.
+        open_for: Time = "5s",
+    }
+
+    /// Further attempts of a failed request.
+    struct Retry {
+        /// Tries in all, the first one included. 1 means no retry.
+        attempts: Int<1, 10> = "3",
+        /// From a try's start to the headers of its answer; at most what is left of the route's `timeout`.
+        per_try_timeout: Time = "10s",
+        /// Whether a request that was sent and got no byte of an answer may go to another master although its method is
+        /// not idempotent (POST, PATCH). The masters must then expect repeats.
+        non_idempotent: Bool = "false",
+        /// Status codes that are tried elsewhere, for requests that may be repeated.
+        on_status: List<Int<400, 599>> = "[502, 503, 504]",
+        /// A request with a larger body is tried once.
+        body_bytes: Size<0, { 64 * MIB }> = "4MiB",
+        /// Bounds retries to a share of the requests, so that they cannot multiply an outage.
+        budget: RetryBudget = "{}",
+    }
+
+    /// Bounds retries to a share of the requests.
+    struct RetryBudget {
+        /// Retries for each hundred requests.
+        percent: Int<0, 100> = "20",
+        /// How far back requests count.
+        interval: Time = "10s",
+        /// Retries a second that are always allowed.
+        min_retry_rate: Int<0, 100_000> = "10",
+    }
+
+    /// Durable state.
+    struct State {
+        /// Its directory. A relative path starts at the working directory.
+        path: FilePath = "./data",
+    }
+
+    /// The admin API, `/metrics`, `/healthz` and `/readyz`.
+    struct Admin {
+        /// An IP address and a port, or `unix:/path`.
+        address: Listen = "127.0.0.1:9900",
+    }
+
+    /// Log and access log.
+    struct Logging {
+        /// How much is logged.
+        level: Level = "info",
+        /// One line for each request: `off`, `stdout`, or the path of a file.
+        access_log: Log = "off",
+    }
+}

@@ -1,0 +1,126 @@
+//! Listeners: addresses that exclude each other, certificates that can be read.
+
+use super::super::file::{self, File};
+use super::super::model::{CertificateFiles, ListenAddress, Listener, ListenerLimits, Tls};
+use super::super::shape::At;
+use super::super::tree::NodeId;
+use super::super::units::{FilePath, Listen};
+use super::{Checker, code};
+
+pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<Listener> {
+    let listener = at.get()?;
+    let tls = match listener.tls.get()? {
+        Some(tls) => Some(Tls { certificates: checker.each(&tls.certificates, "certificate", certificate)? }),
+        None => None,
+    };
+    let limits = listener.limits.get()?;
+    // The only protocol so far; the key is there to be written.
+    listener.protocol.get()?;
+    Some(Listener {
+        name: listener.name.get()?.0.clone(),
+        address: listener.address.get()?.0.clone(),
+        tls,
+        limits: ListenerLimits {
+            connections: limits.connections.get()?.usize(),
+            header_bytes: limits.header_bytes.get()?.usize(),
+            body_bytes: limits.body_bytes.get()?.0,
+            header_timeout: limits.header_timeout.get()?.0,
+            body_timeout: limits.body_timeout.get()?.0,
+            idle_timeout: limits.idle_timeout.get()?.0,
+            tunnel_timeout: limits.tunnel_timeout.get()?.0,
+        },
+    })
+}
+
+fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Option<CertificateFiles> {
+    let files = at.get()?;
+    let mut usable = true;
+    let mut advised = false;
+    for (path, label, what) in
+        [(&files.cert, "CERTIFICATE", "a certificate"), (&files.key, "PRIVATE KEY", "a private key")]
+    {
+        let Some(FilePath(file)) = path.get() else { continue };
+        let shown = code(&file.to_string_lossy());
+        let report = match checker.resolver.read(file) {
+            Ok(bytes) => match pem_problem(&bytes, label) {
+                Some(problem) => checker.error(path.node, format!("{shown} does not hold {what}: {problem}")),
+                None => continue,
+            },
+            Err(error) => {
+                let report = checker.error(path.node, format!("cannot read {shown}: {error}"));
+                // One command makes both files.
+                if std::mem::replace(&mut advised, true) { report } else { report.help(how_to_make(files)) }
+            }
+        };
+        checker.push(report);
+        usable = false;
+    }
+    usable.then_some(CertificateFiles { cert: files.cert.get()?.0.clone(), key: files.key.get()?.0.clone() })
+}
+
+/// Why `bytes` has no PEM block whose label ends in `label`. What such a block holds is checked by whoever builds TLS from
+/// it.
+fn pem_problem(bytes: &[u8], label: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let labels = || text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    if labels().any(|found| found.ends_with(label)) {
+        return None;
+    }
+    Some(match labels().next() {
+        Some(found) => format!("its first PEM block is {}; are `cert` and `key` swapped?", code(found)),
+        None => "it has no PEM block".to_owned(),
+    })
+}
+
+fn how_to_make(files: &file::Certificate) -> String {
+    let name = |path: &At<FilePath>, other: &str| {
+        let path = path.get().map(|path| path.0.to_string_lossy().into_owned());
+        path.filter(|path| path.bytes().all(needs_no_quotes)).unwrap_or_else(|| other.to_owned())
+    };
+    format!(
+        "make one for development: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
+         -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout {} -out {}",
+        name(&files.key, "key.pem"),
+        name(&files.cert, "cert.pem"),
+    )
+}
+
+/// In a shell.
+fn needs_no_quotes(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"./_-".contains(&byte)
+}
+
+/// No two sockets may want the same address: two listeners, or a listener and the admin API.
+pub fn check_addresses(checker: &mut Checker<'_, '_>, file: &File) {
+    let listeners = file.listeners.get().into_iter().flatten().filter_map(At::get).map(|listener| &listener.address);
+    let admin = file.admin.get().map(|admin| &admin.address);
+    let mut seen: Vec<(&Listen, NodeId)> = Vec::new();
+    for address in listeners.chain(admin) {
+        let Some(listen) = address.get() else { continue };
+        match seen.iter().find(|(other, _)| overlap(&other.0, &listen.0)) {
+            Some((other, first)) => {
+                let help = format!("{} is taken in line {}", code(&other.0.to_string()), checker.line(*first));
+                let message = format!("the address {} is used twice", code(&listen.0.to_string()));
+                // The admin address has a default; then the one that can be moved is the listener's.
+                let node = if checker.is_given(address.node) { address.node } else { *first };
+                let help = if node == address.node { help } else { "the admin API listens there by default".into() };
+                let report = checker.error(node, message).help(help);
+                checker.push(report);
+            }
+            None => seen.push((listen, address.node)),
+        }
+    }
+}
+
+/// Whether both cannot be bound at once. `0.0.0.0` takes every IPv4 address, and `[::]` those of IPv4 too.
+fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
+    match (a, b) {
+        (ListenAddress::Tcp(a), ListenAddress::Tcp(b)) => {
+            let (one, other) = (a.ip(), b.ip());
+            let takes_all =
+                |ip: std::net::IpAddr, of: std::net::IpAddr| ip.is_unspecified() && (ip.is_ipv6() || of.is_ipv4());
+            a.port() == b.port() && a.port() != 0 && (one == other || takes_all(one, other) || takes_all(other, one))
+        }
+        (a, b) => a == b,
+    }
+}

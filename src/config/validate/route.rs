@@ -1,0 +1,242 @@
+//! Routes: names that exist, matches that differ, nothing that no request can reach.
+
+use std::collections::HashSet;
+
+use super::super::diagnostic::nearest;
+use super::super::file::{self, File};
+use super::super::model::{HeaderMatch, HostPattern, Match, PathPattern, Route};
+use super::super::shape::{At, List};
+use super::super::units::{Name, show_time};
+use super::{Checker, code};
+
+pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
+    let route = at.get()?;
+    let listeners = checker.set(&route.listeners, |name| format!("the listener {}", code(&name.0)));
+    for name in route.listeners.get().into_iter().flatten() {
+        known_name(checker, name, &file.listeners, |listener| &listener.name, "listener");
+    }
+    let upstream = known_name(checker, &route.upstream, &file.upstreams, |upstream| &upstream.name, "upstream");
+    let matcher = route.r#match.get().and_then(|rules| matcher(checker, rules));
+    if let Some(index) = upstream
+        && let Some(upstream) = file.upstreams.get().and_then(|upstreams| upstreams[index].get())
+    {
+        check_times(checker, route, upstream);
+    }
+    route.delivery.get()?;
+    Some(Route {
+        name: route.name.get()?.0.clone(),
+        listeners: listeners?.into_iter().map(|name| name.0).collect(),
+        matcher: matcher?,
+        upstream: upstream?,
+        timeout: route.timeout.get()?.0,
+    })
+}
+
+/// Index of the item that a name means; an unknown name is reported, unless a name that is itself wrong may be meant.
+fn known_name<T>(
+    checker: &mut Checker<'_, '_>,
+    at: &At<Name>,
+    list: &At<List<T>>,
+    name_of: impl Fn(&T) -> &At<Name>,
+    word: &str,
+) -> Option<usize> {
+    let name = at.get()?;
+    let names: Vec<Option<&str>> =
+        list.get()?.iter().map(|item| name_of(item.get()?).get().map(|name| name.0.as_str())).collect();
+    if let Some(index) = names.iter().position(|known| *known == Some(name.0.as_str())) {
+        return Some(index);
+    }
+    if names.contains(&None) {
+        return None;
+    }
+    let known: Vec<&str> = names.into_iter().flatten().collect();
+    let report = checker.error(at.node, format!("there is no {word} {}", code(&name.0)));
+    let report = match nearest(&name.0, known.iter().copied()) {
+        Some(meant) => report.help(format!("did you mean {}?", code(meant))),
+        None if known.is_empty() => report,
+        None => report.allowed(known.into_iter().take(20).map(code).collect::<Vec<_>>().join(", ")),
+    };
+    checker.push(report);
+    None
+}
+
+fn matcher(checker: &mut Checker<'_, '_>, rules: &file::Match) -> Option<Match> {
+    let hosts = checker.set(&rules.hosts, |host| format!("the host {}", code(&host_text(&host.0))));
+    let methods = checker.set(&rules.methods, |method| format!("the method {}", code(&method.0)));
+    let headers = rules.headers.get();
+    let names = headers.into_iter().flatten().filter_map(|header| {
+        let name = &header.get()?.name;
+        Some((name.get()?, name.node))
+    });
+    checker.unique(names, |name| format!("the header {}", code(&name.0)));
+    if rules.path.given().is_some() && rules.path_prefix.given().is_some() {
+        let report = checker.error(rules.path_prefix.node, "both `path` and `path_prefix`");
+        let report = report.help("keep `path` for this very path, or `path_prefix` for everything below it too");
+        checker.push(report);
+        return None;
+    }
+    let path = match (rules.path.get()?, rules.path_prefix.get()?) {
+        (Some(path), _) => PathPattern::Exact(path.0.clone()),
+        (None, Some(prefix)) => prefix_pattern(&prefix.0),
+        (None, None) => PathPattern::Any,
+    };
+    let header = |at: &At<file::HeaderMatch>| {
+        let header = at.get()?;
+        Some(HeaderMatch {
+            name: header.name.get()?.0.clone(),
+            value: header.value.get()?.as_ref().map(|value| value.0.clone()),
+        })
+    };
+    Some(Match {
+        hosts: hosts?.into_iter().map(|host| host.0).collect(),
+        path,
+        methods: methods?.into_iter().map(|method| method.0).collect(),
+        headers: headers?.iter().map(header).collect::<Option<_>>()?,
+    })
+}
+
+/// A prefix is whole segments, so a slash at its end says nothing, and `/` is a prefix of every path.
+fn prefix_pattern(prefix: &str) -> PathPattern {
+    match prefix.trim_end_matches('/') {
+        "" => PathPattern::Any,
+        prefix => PathPattern::Prefix(prefix.to_owned()),
+    }
+}
+
+fn host_text(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Exact(host) => host.clone(),
+        HostPattern::Wildcard(rest) => format!("*{rest}"),
+    }
+}
+
+/// Times of an upstream that the time of the whole exchange cuts short. Defaults are meant to be cut.
+fn check_times(checker: &mut Checker<'_, '_>, route: &file::Route, upstream: &file::Upstream) {
+    let Some(whole) = route.timeout.get() else { return };
+    let queue = upstream.limits.get().map(|limits| &limits.queue_timeout);
+    let per_try = upstream.retry.get().map(|retry| &retry.per_try_timeout);
+    let named =
+        [(Some(&upstream.connect_timeout), "connect_timeout"), (queue, "queue_timeout"), (per_try, "per_try_timeout")];
+    for (part, key) in named {
+        let Some(part) = part else { continue };
+        if let Some(time) = part.get()
+            && checker.is_given(part.node)
+            && time > whole
+        {
+            let name = route.name.get().map_or_else(String::new, |name| format!(" of route {}", code(&name.0)));
+            let message = format!(
+                "`{key}` of {} is never reached: the `timeout`{name} is {}",
+                show_time(time.0),
+                show_time(whole.0)
+            );
+            let report = checker.warning(part.node, message);
+            checker.push(report.help(format!(
+                "the whole exchange, every attempt included, ends at `timeout` (line {})",
+                checker.line(route.timeout.node)
+            )));
+        }
+    }
+}
+
+/// What decides which requests a route takes, and the node to point at.
+struct Key<'a> {
+    route: &'a file::Route,
+    path: PathPattern,
+    headers: Vec<(&'a str, Option<&'a str>)>,
+}
+
+impl<'a> Key<'a> {
+    fn of(route: &'a file::Route) -> Option<Self> {
+        let rules = route.r#match.get()?;
+        let path = match (rules.path.get()?, rules.path_prefix.get()?) {
+            (Some(path), _) => PathPattern::Exact(path.0.clone()),
+            (None, Some(prefix)) => prefix_pattern(&prefix.0),
+            (None, None) => PathPattern::Any,
+        };
+        let header = |at: &'a At<file::HeaderMatch>| {
+            let header = at.get()?;
+            Some((header.name.get()?.0.as_str(), header.value.get()?.as_ref().map(|value| value.0.as_str())))
+        };
+        let mut headers: Vec<_> = rules.headers.get()?.iter().map(header).collect::<Option<_>>()?;
+        headers.sort_unstable();
+        Some(Self { route, path, headers })
+    }
+
+    /// Whether a request exists that both take with equal right, so that only their order would decide.
+    fn collides(&self, other: &Self) -> Option<bool> {
+        let (one, two) = (self.route.r#match.get()?, other.route.r#match.get()?);
+        Some(
+            self.path == other.path
+                && self.headers == other.headers
+                && share(self.route.listeners.get()?, other.route.listeners.get()?, true)?
+                && share(one.hosts.get()?, two.hosts.get()?, false)?
+                && share(one.methods.get()?, two.methods.get()?, false)?,
+        )
+    }
+}
+
+/// Whether two lists have an item in common. Two empty ones do; an empty one and another when `empty_is_all`, because an
+/// empty list of hosts or methods is less specific than any other, but one of listeners is as good as naming them.
+fn share<T: Eq + std::hash::Hash>(a: &List<T>, b: &List<T>, empty_is_all: bool) -> Option<bool> {
+    if a.is_empty() || b.is_empty() {
+        return Some(a.is_empty() == b.is_empty() || empty_is_all);
+    }
+    let values: HashSet<&T> = a.iter().map(At::get).collect::<Option<_>>()?;
+    let others: Vec<&T> = b.iter().map(At::get).collect::<Option<_>>()?;
+    Some(others.into_iter().any(|value| values.contains(value)))
+}
+
+/// Routes are compared with each other, so with more than these only their first are; a list this long is generated.
+const COMPARED_ROUTES_MAX: usize = 1_000;
+
+/// Two routes that match the same requests with equal right.
+pub fn check_overlaps(checker: &mut Checker<'_, '_>, file: &File) {
+    let routes = file.routes.get().into_iter().flatten().take(COMPARED_ROUTES_MAX);
+    let keys: Vec<(Key<'_>, &At<file::Route>)> =
+        routes.filter_map(|route| Some((Key::of(route.get()?)?, route))).collect();
+    for (index, (key, at)) in keys.iter().enumerate() {
+        let Some((first, first_at)) = keys[..index].iter().find(|(other, _)| key.collides(other) == Some(true)) else {
+            continue;
+        };
+        let name = |key: &Key<'_>| key.route.name.get().map_or_else(String::new, |name| code(&name.0));
+        let message = format!("route {} matches the same requests as route {}", name(key), name(first));
+        let help =
+            format!("the first one is in line {}; give one of them another condition", checker.line(first_at.node));
+        let report = checker.error(at.node, message).help(help);
+        checker.push(report);
+    }
+}
+
+/// Listeners and upstreams that no route mentions.
+pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
+    let Some(routes) = file.routes.get() else { return };
+    let routes: Option<Vec<&file::Route>> = routes.iter().map(At::get).collect();
+    let Some(routes) = routes.filter(|routes| !routes.is_empty()) else { return };
+    let reached = |name: &Name| {
+        routes.iter().any(|route| match route.listeners.get() {
+            Some(names) => {
+                names.is_empty() || names.iter().any(|listed| listed.get().is_none_or(|listed| listed == name))
+            }
+            None => true,
+        })
+    };
+    let mut reports = Vec::new();
+    for listener in file.listeners.get().into_iter().flatten().filter_map(At::get) {
+        if let (Some(name), Some(_)) = (listener.name.get(), listener.protocol.get())
+            && !reached(name)
+        {
+            let report = checker.warning(listener.name.node, format!("no route serves the listener {}", code(&name.0)));
+            reports.push(report.help("every request to it is answered 404"));
+        }
+    }
+    let used = |name: &Name| routes.iter().any(|route| route.upstream.get().is_none_or(|used| used == name));
+    for upstream in file.upstreams.get().into_iter().flatten().filter_map(At::get) {
+        if let Some(name) = upstream.name.get()
+            && !used(name)
+        {
+            reports
+                .push(checker.warning(upstream.name.node, format!("no route leads to the upstream {}", code(&name.0))));
+        }
+    }
+    reports.into_iter().for_each(|report| checker.push(report));
+}

@@ -1,0 +1,288 @@
+//! Upstreams: masters that differ, probes that can succeed, bounds that fit together.
+
+use std::collections::HashSet;
+
+use super::super::file;
+use super::super::model::{
+    Affinity, AllDown, CircuitBreaker, Geo, HealthCheck, HttpProbe, JsonProbe, Master, MasterLimits, OutlierDetection,
+    Pool, Probe, Retry, RetryBudget, StrategyKind, Upstream,
+};
+use super::super::shape::{At, List, Switch};
+use super::super::units::{Literal, WhenAllDown, show_time};
+use super::{Checker, code};
+
+pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<Upstream> {
+    let upstream = at.get()?;
+    let masters = checker.each(&upstream.masters, "master", |_, at| master(at));
+    check_masters(checker, upstream);
+    check_strategy(checker, upstream);
+    let health_check = match upstream.health_check.get() {
+        Some(Some(check)) => health_check(checker, check, &upstream.health_check).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let outlier_detection = upstream.outlier_detection.get().and_then(|switch| outlier_detection(checker, switch));
+    let retry = upstream.retry.get().and_then(|rules| retry(checker, rules));
+    let (pool, limits) = (upstream.pool.get()?, upstream.limits.get()?);
+    Some(Upstream {
+        name: upstream.name.get()?.0.clone(),
+        strategy: *upstream.strategy.get()?,
+        geo: geo(upstream.geo.get()?)?,
+        hash_balance_factor: upstream.hash_balance_factor.get()?.u32(),
+        masters_that_suffice: upstream.masters_that_suffice.get()?.map(|number| number.usize()),
+        affinity: match upstream.affinity.get()? {
+            Some(rule) => Some(affinity(rule)?),
+            None => None,
+        },
+        masters: masters?,
+        connect_timeout: upstream.connect_timeout.get()?.0,
+        pool: Pool { idle_timeout: pool.idle_timeout.get()?.0, max_idle: pool.max_idle.get()?.usize() },
+        limits: MasterLimits {
+            max_in_flight: limits.max_in_flight.get()?.u32(),
+            max_queue: limits.max_queue.get()?.u32(),
+            queue_timeout: limits.queue_timeout.get()?.0,
+        },
+        health_check: health_check?,
+        outlier_detection: outlier_detection?,
+        circuit_breaker: circuit_breaker(upstream.circuit_breaker.get()?)?,
+        retry: retry?,
+        slow_start: upstream.slow_start.get()?.0,
+        all_down: match upstream.all_down.get()? {
+            WhenAllDown::Reject => AllDown::Reject,
+            WhenAllDown::Panic => AllDown::Panic,
+        },
+    })
+}
+
+fn master(at: &At<file::Master>) -> Option<Master> {
+    let master = at.get()?;
+    let location = match master.location.get()? {
+        Some(place) => Some((place.latitude.get()?.0, place.longitude.get()?.0)),
+        None => None,
+    };
+    Some(Master {
+        name: master.name.get()?.0.clone(),
+        address: master.address.get()?.0.clone(),
+        phone: master.phone.get()?.as_ref().map(|phone| phone.0.clone()),
+        priority: master.priority.get()?.u32(),
+        weight: master.weight.get()?.u32(),
+        country: master.country.get()?.map(|country| country.0),
+        location,
+        accounts: master.accounts.get()?.iter().map(|account| Some(account.get()?.0.clone())).collect::<Option<_>>()?,
+    })
+}
+
+/// Names, addresses and phone numbers are those of one master.
+fn check_masters(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) {
+    checker.unique_names(&upstream.masters, |master| &master.name);
+    let masters = || upstream.masters.get().into_iter().flatten().filter_map(At::get);
+    let addresses = masters().filter_map(|master| Some((master.address.get()?, master.address.node)));
+    checker.unique(addresses, |address| format!("the address {}", code(&address.0.to_string())));
+    for master in masters() {
+        checker.set(&master.accounts, |account| format!("the account {}", code(&account.0)));
+    }
+}
+
+/// What a strategy needs, and what only another one reads.
+fn check_strategy(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) {
+    let Some(strategy) = upstream.strategy.get() else { return };
+    let masters = upstream.masters.get().map_or(&[][..], Vec::as_slice);
+    if let Some(number) = upstream.masters_that_suffice.given()
+        && !masters.is_empty()
+        && number.usize() > masters.len()
+    {
+        let message = format!("`masters_that_suffice` is {}, and there are only {}", number.0, masters.len());
+        checker.push(checker.error(upstream.masters_that_suffice.node, message));
+    }
+    if let Some(factor) = upstream.hash_balance_factor.get()
+        && (1..100).contains(&factor.0)
+    {
+        let message = format!("a bound of {} % of the mean load leaves requests without a master", factor.0);
+        let report = checker.error(upstream.hash_balance_factor.node, message);
+        checker.push(report.help("it is at least 100, or 0 for no bound"));
+    }
+    let only_for = [
+        (upstream.masters_that_suffice.given().map(|_| upstream.masters_that_suffice.node), StrategyKind::Priority),
+        (Some(upstream.hash_balance_factor.node), StrategyKind::ConsistentHash),
+        (Some(upstream.geo.node), StrategyKind::Geo),
+    ];
+    for (node, reader) in only_for {
+        if let Some(node) = node
+            && checker.is_given(node)
+            && *strategy != reader
+        {
+            let message =
+                format!("only `strategy: {}` reads this, and here it is `{}`", reader.name(), strategy.name());
+            checker.push(checker.warning(node, message));
+        }
+    }
+    if *strategy == StrategyKind::Geo {
+        check_geo(checker, upstream, masters);
+    }
+}
+
+fn check_geo(checker: &mut Checker<'_, '_>, upstream: &file::Upstream, masters: &[At<file::Master>]) {
+    let Some(geo) = upstream.geo.get() else { return };
+    let (Some(country), Some(location)) = (geo.country_header.get(), geo.location_header.get()) else { return };
+    if country.is_none() && location.is_none() {
+        let report = checker.error(upstream.strategy.node, "`geo` needs to learn where a requester is");
+        checker.push(report.help("add `geo: { country_header: cf-ipcountry }` or `geo: { location_header: NAME }`"));
+    }
+    for master in masters.iter().filter_map(At::get) {
+        if let (Some(None), Some(None)) = (master.country.get(), master.location.get()) {
+            let report = checker.warning(master.name.node, "`geo` does not know where this master is");
+            checker.push(report.help("give it a `country` or a `location`"));
+        }
+    }
+}
+
+fn geo(geo: &file::Geo) -> Option<Geo> {
+    Some(Geo {
+        country_header: geo.country_header.get()?.as_ref().map(|name| name.0.clone()),
+        location_header: geo.location_header.get()?.as_ref().map(|name| name.0.clone()),
+    })
+}
+
+fn affinity(rule: &file::AffinityRule) -> Option<Affinity> {
+    Some(Affinity { key: rule.key.get()?.0.clone(), ttl: rule.ttl.get()?.0, max_pins: rule.max_pins.get()?.usize() })
+}
+
+fn health_check(
+    checker: &mut Checker<'_, '_>,
+    check: &file::HealthCheck,
+    at: &At<Option<file::HealthCheck>>,
+) -> Option<HealthCheck> {
+    if let (Some(timeout), Some(interval)) = (check.timeout.get(), check.interval.get())
+        && timeout > interval
+    {
+        let (timeout, interval) = (show_time(timeout.0), show_time(interval.0));
+        let node = if checker.is_given(check.timeout.node) { check.timeout.node } else { check.interval.node };
+        let message = format!("a probe's `timeout` of {timeout} is longer than the `interval` of {interval}");
+        let report = checker.error(node, message);
+        checker
+            .push(report.help("probes of one master never overlap; make the interval at least as long as the timeout"));
+    }
+    let probe = match (check.http.get(), check.tcp.get()) {
+        (Some(Some(_)), Some(Some(_))) => {
+            let report = checker.error(check.tcp.node, "both `http` and `tcp`");
+            checker.push(report.help("keep one of them"));
+            None
+        }
+        (Some(None), Some(None)) => {
+            let report = checker.error(at.node, "what is to be probed?");
+            checker.push(report.help("add `http: { path: /health }`, or `tcp: {}` to connect only"));
+            None
+        }
+        (Some(Some(http)), _) => http_probe(checker, http).map(Probe::Http),
+        (_, Some(Some(_))) => Some(Probe::Tcp),
+        _ => None,
+    };
+    Some(HealthCheck {
+        interval: check.interval.get()?.0,
+        timeout: check.timeout.get()?.0,
+        unhealthy_threshold: check.unhealthy_threshold.get()?.u32(),
+        healthy_threshold: check.healthy_threshold.get()?.u32(),
+        jitter_percent: check.jitter_percent.get()?.u32(),
+        probe: probe?,
+        suspect_after: check.suspect_after.get()?.0,
+        suspect_timeout: check.suspect_timeout.get()?.0,
+    })
+}
+
+fn http_probe(checker: &mut Checker<'_, '_>, http: &file::HttpProbe) -> Option<HttpProbe> {
+    let json = match http.json.get() {
+        Some(Some(json)) => json_probe(checker, json).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let header = |at: &At<file::ProbeHeader>| {
+        let header = at.get()?;
+        Some((header.name.get()?.0.clone(), header.value.get()?.0.clone()))
+    };
+    Some(HttpProbe {
+        method: http.method.get()?.0.clone(),
+        path: http.path.get()?.0.clone(),
+        host: http.host.get()?.as_ref().map(|host| host.0.clone()),
+        headers: http.headers.get()?.iter().map(header).collect::<Option<_>>()?,
+        expect_status: http.expect_status.get()?.0.iter().map(|range| (range.0, range.1)).collect(),
+        expect_body: http.expect_body.get()?.as_ref().map(|text| text.0.clone()),
+        json: json?,
+    })
+}
+
+fn json_probe(checker: &mut Checker<'_, '_>, json: &file::JsonProbe) -> Option<JsonProbe> {
+    if json.healthy.get().is_some_and(Vec::is_empty) {
+        let report = checker.error(json.healthy.node, "no value counts as healthy");
+        checker.push(report.help("name at least one, such as `healthy: [CONNECTED]`"));
+    }
+    let lists = [&json.healthy, &json.degraded, &json.failed];
+    let values = lists.into_iter().filter_map(At::get).flatten();
+    checker.unique(values.filter_map(|value| Some((value.get()?, value.node))), |value| {
+        format!("the value {}", code(&value.0))
+    });
+    let texts = |list: &At<List<Literal>>| -> Option<Vec<String>> {
+        list.get()?.iter().map(|value| Some(value.get()?.0.clone())).collect()
+    };
+    Some(JsonProbe {
+        pointer: json.pointer.get()?.0.clone(),
+        healthy: texts(&json.healthy)?,
+        degraded: texts(&json.degraded)?,
+        failed: texts(&json.failed)?,
+    })
+}
+
+fn outlier_detection(
+    checker: &mut Checker<'_, '_>,
+    switch: &Switch<file::OutlierDetection>,
+) -> Option<Option<OutlierDetection>> {
+    let Switch::On(rules) = switch else { return Some(None) };
+    let (base, max) = (rules.base_ejection.get(), rules.max_ejection.get());
+    if let (Some(base), Some(max)) = (base, max)
+        && base > max
+    {
+        let given = checker.is_given(rules.base_ejection.node);
+        let node = if given { rules.base_ejection.node } else { rules.max_ejection.node };
+        let (base, max) = (show_time(base.0), show_time(max.0));
+        checker.push(checker.error(node, format!("`base_ejection` of {base} is longer than `max_ejection` of {max}")));
+    }
+    Some(Some(OutlierDetection {
+        consecutive_failures: rules.consecutive_failures.get()?.u32(),
+        base_ejection: base?.0,
+        max_ejection: max?.0,
+    }))
+}
+
+fn circuit_breaker(switch: &Switch<file::CircuitBreaker>) -> Option<Option<CircuitBreaker>> {
+    let Switch::On(rules) = switch else { return Some(None) };
+    Some(Some(CircuitBreaker {
+        failure_rate: rules.failure_rate.get()?.u32(),
+        minimum_requests: rules.minimum_requests.get()?.u32(),
+        window: rules.window.get()?.0,
+        open_for: rules.open_for.get()?.0,
+    }))
+}
+
+fn retry(checker: &mut Checker<'_, '_>, rules: &file::Retry) -> Option<Retry> {
+    let mut seen = HashSet::new();
+    let statuses = rules.on_status.get()?;
+    for status in statuses {
+        if let Some(code) = status.get()
+            && !seen.insert(code.0)
+        {
+            checker.push(checker.error(status.node, format!("the status {} is used twice", code.0)));
+        }
+    }
+    let budget = rules.budget.get()?;
+    Some(Retry {
+        attempts: rules.attempts.get()?.u32(),
+        per_try_timeout: rules.per_try_timeout.get()?.0,
+        non_idempotent: rules.non_idempotent.get()?.0,
+        on_status: statuses.iter().map(|status| Some(status.get()?.u16())).collect::<Option<_>>()?,
+        body_bytes: rules.body_bytes.get()?.usize(),
+        budget: RetryBudget {
+            percent: budget.percent.get()?.u32(),
+            interval: budget.interval.get()?.0,
+            min_retry_rate: budget.min_retry_rate.get()?.u32(),
+        },
+    })
+}
