@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod exchange;
 pub mod health;
 pub mod http;

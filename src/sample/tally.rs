@@ -67,7 +67,8 @@ pub struct Tally {
     pub latency: Histogram,
     /// The longest time without any 2xx answer since the first one.
     pub largest_gap: Duration,
-    last_success: Option<Duration>,
+    /// When the last 2xx answer was complete.
+    pub last_success: Option<Duration>,
 }
 
 impl Tally {
