@@ -1,7 +1,9 @@
 """One sample of each kind, of one target."""
 
+import json
 import subprocess
 import time
+import urllib.request
 
 import process
 import setup
@@ -19,13 +21,12 @@ MOST_UNEVEN = 1.15
 class Bench:
     """Masters and load on one core, for proxies on the other."""
 
-    def __init__(self, nice):
-        self.nice = nice
+    def __init__(self):
         self.log = setup.WORK / "load.log"
         self.master_ports = process.free_ports(3)
         listen = [part for port in self.master_ports for part in ("--listen", f"127.0.0.1:{port}")]
         self.masters = process.Process(
-            "masters", [setup.LOAD, "masters", *listen], LOAD_CORE, setup.WORK / "masters.log", nice=nice
+            "masters", [setup.LOAD, "masters", *listen], LOAD_CORE, setup.WORK / "masters.log"
         )
         self.masters.wait_until_it_answers(self.master_ports[0])
 
@@ -35,7 +36,7 @@ class Bench:
         directory.mkdir(exist_ok=True)
         (port,) = process.free_ports(1)
         argv = peer.command(directory, port, self.master_ports)
-        started = process.Process(peer.name, argv, PROXY_CORE, directory / "output.log", env=peer.env, nice=self.nice)
+        started = process.Process(peer.name, argv, PROXY_CORE, directory / "output.log", env=peer.env)
         try:
             started.wait_until_it_answers(port)
             self.wait_until_spread(port)
@@ -57,15 +58,12 @@ class Bench:
         raise Failed(f"the masters were not used evenly: {counts}")
 
     def received(self):
-        import json
-        import urllib.request
-
         with urllib.request.urlopen(f"http://127.0.0.1:{self.master_ports[0]}/count", timeout=5) as answer:
             return json.load(answer)
 
-    def load(self, mode, port, *more):
+    def load(self, mode, port, *more, before_others=False):
         argv = [setup.LOAD, mode, "--target", f"127.0.0.1:{port}", *more]
-        return process.read_json(argv, LOAD_CORE, self.log, self.nice)
+        return process.read_json(argv, LOAD_CORE, self.log, before_others)
 
     def closed(self, port, requests):
         return self.load("closed", port, "--connections", CONNECTIONS, "--requests", requests)
@@ -74,11 +72,15 @@ class Bench:
         """Runs a load and adds what it cost the proxy, and what other programs took from the machine meanwhile."""
         busy, masters = process.busy_seconds(), self.masters.cpu_seconds()
         own, clock = proxy.cpu_seconds() if proxy else 0, time.monotonic()
+        user, system = proxy.user_and_system_ticks() if proxy else (0, 0)
         result, load_cpu = run()
         wall = time.monotonic() - clock
         used = (proxy.cpu_seconds() if proxy else 0) - own
         ours = used + load_cpu + self.masters.cpu_seconds() - masters
         result["cpu_us"] = used / result["requests"] * 1e6
+        if proxy:
+            user, system = (after - before for after, before in zip(proxy.user_and_system_ticks(), (user, system)))
+            result["user_us"] = result["cpu_us"] * user / max(1, user + system)
         result["proxy_busy"] = used / result["seconds"]
         result["others"] = max(0.0, (process.busy_seconds() - busy - ours) / wall)
         wrong = result["requests"] - result["answers"].get("200", 0)
@@ -91,8 +93,16 @@ class Bench:
         return self.watched(proxy, lambda: self.closed(port, requests))
 
     def fixed_rate(self, proxy, port, rate, seconds):
+        """Everything measured goes before other programs here; at saturation that would lock them out."""
         more = ("--connections", CONNECTIONS, "--rate", rate, "--seconds", seconds)
-        return self.watched(proxy, lambda: self.load("open", port, *more))
+        involved = [self.masters] + ([proxy] if proxy else [])
+        try:
+            for each in involved:
+                each.before_others(True)
+            return self.watched(proxy, lambda: self.load("open", port, *more, before_others=True))
+        finally:
+            for each in involved:
+                each.before_others(False)
 
     def memory(self, peer):
         """Bytes at rest, and bytes for each idle connection that has made one request; of a fresh process."""
