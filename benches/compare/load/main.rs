@@ -1,0 +1,114 @@
+//! The two ends of the side-by-side benchmark: masters that answer, and clients that ask.
+//!
+//! Both run on one core beside the proxy under test, so they must cost less than it does: one thread, one epoll set,
+//! preformatted bytes, no runtime. Nothing here is part of the product; see `benches/compare/run`.
+//!
+//! Three clients: `closed` keeps every connection busy (saturation, cost of a request), `open` sends at given moments
+//! whether or not earlier answers have come (latency, counted from the moment the request was due, so that a stall
+//! shows in every request it delayed), `idle` holds connections that have each made one request (memory).
+
+mod client;
+mod message;
+mod poller;
+mod server;
+mod summary;
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use client::{Client, Plan};
+
+/// Load and masters for the side-by-side benchmark; results are one line of JSON on standard output.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Answer every request with a small 200, until standard input closes.
+    Masters {
+        /// An address to listen on; may be repeated.
+        #[arg(long, required = true)]
+        listen: Vec<SocketAddr>,
+        /// Appends the number of each message received, one a line.
+        #[arg(long)]
+        journal: Option<PathBuf>,
+    },
+    /// Send a fixed number of requests, each connection asking again as soon as it is answered.
+    Closed {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        requests: u64,
+    },
+    /// Send at a fixed mean rate with exponential gaps, whatever the answers do.
+    Open {
+        #[command(flatten)]
+        target: Target,
+        /// Requests a second.
+        #[arg(long)]
+        rate: f64,
+        /// How long to send.
+        #[arg(long)]
+        seconds: f64,
+        /// How long to wait for the last answers.
+        #[arg(long, default_value_t = 15.0)]
+        grace: f64,
+    },
+    /// Make one request on each connection, say so, and hold them until standard input closes.
+    Idle {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(clap::Args)]
+struct Target {
+    #[arg(long)]
+    target: SocketAddr,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Size of a POST body in bytes; without it the requests are GETs.
+    #[arg(long)]
+    body: Option<usize>,
+    /// Number of the first message.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+}
+
+impl Target {
+    fn client(&self) -> io::Result<Client> {
+        Client::connect(self.target, self.connections, message::Template::new(self.body), self.first)
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    match Arguments::parse().mode {
+        Mode::Masters { listen, journal } => server::run(&listen, journal.as_deref())?,
+        Mode::Closed { target, requests } => {
+            let report = target.client()?.run(&Plan::closed(requests))?;
+            writeln!(out, "{report}")?;
+        }
+        Mode::Open { target, rate, seconds, grace } => {
+            let plan = Plan::open(rate, seconds, Duration::from_secs_f64(grace));
+            let report = target.client()?.run(&plan)?;
+            writeln!(out, "{report}")?;
+        }
+        Mode::Idle { target } => {
+            // Held while the caller reads the proxy's memory.
+            let client = target.client()?.ask_each_once()?;
+            writeln!(out, "{{\"held\":{}}}", client.connections())?;
+            out.flush()?;
+            io::stdin().read_to_end(&mut Vec::new())?;
+        }
+    }
+    Ok(())
+}
