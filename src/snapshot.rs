@@ -65,9 +65,12 @@ impl Snapshot {
     /// Every master of every upstream.
     pub fn masters(&self) -> impl Iterator<Item = (&Upstream, &model::Master, &Arc<Master>)> {
         self.upstreams.iter().flat_map(|upstream| {
-            upstream.settings.masters.iter().zip(&upstream.masters).map(move |(settings, master)| {
-                (&**upstream, settings, master)
-            })
+            upstream
+                .settings
+                .masters
+                .iter()
+                .zip(&upstream.masters)
+                .map(move |(settings, master)| (&**upstream, settings, master))
         })
     }
 }
@@ -79,7 +82,8 @@ impl Upstream {
             .masters
             .iter()
             .map(|master| {
-                let known = before.and_then(|before| before.masters.iter().find(|known| *known.address() == master.address));
+                let known =
+                    before.and_then(|before| before.masters.iter().find(|known| *known.address() == master.address));
                 match known {
                     Some(known) => {
                         known.set_policy(policy);

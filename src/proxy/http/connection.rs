@@ -1,0 +1,529 @@
+//! The life of a client's connection.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use super::client::{Asking, Body, Client};
+use super::entrance::{Entrance, Peer};
+use super::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
+use super::respond::{self, Passed};
+use super::tunnel;
+use super::upload::{Upload, UploadLimits};
+use crate::clock::{self, Micros};
+use crate::config::model::ListenerLimits;
+use crate::exchange::local::{Generation, Local};
+use crate::exchange::{Answer, End, Exchange, Failed};
+use crate::http::problem::Problem;
+use crate::http::request::{Framing, Version};
+use crate::http::scan::HeadScan;
+use crate::net::buffer::{BUFFER_BYTES, Buffer};
+use crate::net::stream::Stream;
+use crate::net::watch::Watched;
+use crate::telemetry::access_log::{WorkerLog, entry::Entry};
+use crate::telemetry::hot::{ListenerSlot, Refusal};
+use crate::upstream::connection::Pool;
+use crate::upstream::master::Failure;
+
+/// How long a client that was refused is listened to before the connection is closed: closing while bytes arrive would
+/// reset the connection and could take the answer with it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes listened to meanwhile.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a worker's connections share.
+#[derive(Debug)]
+pub struct Shared {
+    pub local: Rc<Local>,
+    pub log: WorkerLog,
+    /// Scratch buffers waiting for a request.
+    pub scratch: std::cell::RefCell<Vec<Box<Scratch>>>,
+}
+
+/// Scratch buffers kept, and the size up to which one is worth keeping.
+const SCRATCH_MAX: usize = 64;
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Connection {
+    shared: Rc<Shared>,
+    entrance: Rc<Entrance>,
+    peer: Peer,
+    client: Client,
+    watched: Watched<Pool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Request,
+    /// Close, after letting the client read the answer.
+    Linger,
+    Close,
+}
+
+/// What the log says about a request.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    status: u16,
+    route: Option<usize>,
+    master: Option<usize>,
+    attempts: u32,
+    bytes_in: u64,
+    bytes_out: u64,
+    protocol: Version,
+    end: &'static str,
+}
+
+impl Connection {
+    /// A connection whose task has the waker of `cx`.
+    pub fn new(cx: &Context<'_>, shared: Rc<Shared>, entrance: Rc<Entrance>, stream: Stream, peer: Peer) -> Self {
+        let watched = shared.local.watch.register(cx.waker().clone());
+        let buffer = Buffer::new(&shared.local.stock);
+        Self { shared, entrance, peer, client: Client { stream, buffer, half_closed: false }, watched }
+    }
+
+    /// Answers requests until the connection ends.
+    pub async fn run(mut self) {
+        loop {
+            let generation = self.shared.local.generation();
+            let Some(position) = self.entrance.position(&generation) else { break };
+            let limits = generation.snapshot.config.listeners[position].limits.clone();
+            drop(generation);
+            if !self.idle(clock::micros(limits.idle_timeout)).await {
+                break;
+            }
+            match self.request(&limits).await {
+                Next::Request => self.client.buffer.release(),
+                Next::Linger => {
+                    self.linger().await;
+                    break;
+                }
+                Next::Close => break,
+            }
+        }
+    }
+
+    /// Waits for the first byte of a request, without a buffer. False when the connection is to be closed.
+    async fn idle(&mut self, timeout: Micros) -> bool {
+        if !self.client.buffer.is_empty() {
+            return true;
+        }
+        if self.client.half_closed {
+            return false;
+        }
+        self.watched.arm(clock::now().saturating_add(timeout));
+        std::future::poll_fn(|cx| {
+            if self.watched.fired().is_some() || self.watched.draining() {
+                return Poll::Ready(false);
+            }
+            self.client.stream.poll_readable(cx).map(|ready| ready.is_ok())
+        })
+        .await
+    }
+
+    async fn request(&mut self, limits: &ListenerLimits) -> Next {
+        let mut scratch = self.shared.scratch.borrow_mut().pop().unwrap_or_default();
+        let next = self.request_with(limits, &mut scratch).await;
+        let small = scratch.head.capacity().max(scratch.out.capacity()) <= SCRATCH_BYTES_MAX;
+        let mut kept = self.shared.scratch.borrow_mut();
+        if small && kept.len() < SCRATCH_MAX {
+            kept.push(scratch);
+        }
+        next
+    }
+
+    async fn request_with(&mut self, limits: &ListenerLimits, scratch: &mut Scratch) -> Next {
+        let length = match self.read_head(limits).await {
+            Ok(Some(length)) => length,
+            Ok(None) => return Next::Close,
+            Err((problem, counted)) => {
+                scratch.request_id.clear();
+                scratch.head.clear();
+                scratch.host.clear();
+                let refused =
+                    Refused { problem, counted, keep_alive: false, to_head: false, protocol: Version::Http11 };
+                return self.refuse(&refused, scratch, clock::now()).await;
+            }
+        };
+        let started = clock::now();
+        let shared = self.shared.clone();
+        let generation = shared.local.generation();
+        let Some(position) = self.entrance.position(&generation) else { return Next::Close };
+        let inlet = Inlet {
+            generation: &generation,
+            position,
+            peer: &self.peer,
+            https: self.client.stream.is_tls(),
+            ids: &shared.local.ids,
+            logged: shared.log.is_on(),
+        };
+        let (head, rest) = self.client.buffer.filled().split_at(length);
+        let prepared = match inlet.prepare(head, rest.len(), scratch) {
+            Ok(prepared) => prepared,
+            Err(refused) => {
+                self.client.buffer.consume(length);
+                return self.refuse(&refused, scratch, started).await;
+            }
+        };
+        self.client.buffer.consume(length);
+        self.serve(&generation, &prepared, limits, scratch, started).await
+    }
+
+    /// Reads up to the end of a head and returns its length; `None` when the client left instead.
+    async fn read_head(&mut self, limits: &ListenerLimits) -> Result<Option<usize>, (Problem, Refusal)> {
+        const MALFORMED: (Problem, Refusal) = (Problem::new(400, "malformed request"), Refusal::Malformed);
+        let mut scan = HeadScan::default();
+        let mut armed = false;
+        loop {
+            match scan.find_end(self.client.buffer.filled()) {
+                Ok(Some(length)) if length <= limits.header_bytes => return Ok(Some(length)),
+                Err(_) => return Err(MALFORMED),
+                Ok(found) => {
+                    let full = found.is_some()
+                        || self.client.buffer.filled().len() >= limits.header_bytes
+                        || !self.client.buffer.reserve(limits.header_bytes.max(BUFFER_BYTES));
+                    if full {
+                        let problem = Problem::new(431, "the request head is larger than this listener takes");
+                        return Err((problem, Refusal::HeaderTooLarge));
+                    }
+                }
+            }
+            if self.client.half_closed {
+                return if self.client.buffer.is_empty() { Ok(None) } else { Err(MALFORMED) };
+            }
+            if !std::mem::replace(&mut armed, true) {
+                self.watched.arm(clock::now().saturating_add(clock::micros(limits.header_timeout)));
+            }
+            match self.watched.guard(self.client.buffer.fill(&self.client.stream)).await {
+                Ok(Ok(0)) => self.client.half_closed = true,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return Ok(None),
+                Err(_) => {
+                    let problem = Problem::new(408, "the request head took too long to arrive");
+                    return Err((problem, Refusal::HeaderTimeout));
+                }
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        generation: &Rc<Generation>,
+        prepared: &Prepared,
+        limits: &ListenerLimits,
+        scratch: &mut Scratch,
+        started: Micros,
+    ) -> Next {
+        let shared = self.shared.clone();
+        let body = match self.receive(generation, prepared, limits).await {
+            Ok(body) => body,
+            Err(end) => {
+                let failed = Failed { end, master: None, attempts: 0 };
+                return self.fail(generation, prepared, failed, 0, scratch, started).await;
+            }
+        };
+        let exchange = Exchange {
+            local: &shared.local,
+            generation,
+            upstream: prepared.upstream,
+            watched: &self.watched,
+            head: &scratch.head,
+            to_head: prepared.to_head,
+            idempotent: prepared.idempotent,
+            key: prepared.key,
+            pin: prepared.pin,
+            timeout: prepared.timeout,
+        };
+        let mut asking = Asking {
+            client: &mut self.client,
+            version: prepared.version,
+            expects_continue: prepared.expects_continue,
+            body,
+        };
+        let mut answer = match exchange.run(&mut asking).await {
+            Ok(answer) => answer,
+            Err(failed) => {
+                let received = asking.received();
+                // Behind a body that was received whole the next request begins.
+                if let (Body::Whole(length), true) = (&asking.body, failed.end.problem().is_some()) {
+                    let length = *length;
+                    self.client.buffer.consume(length);
+                    return self.fail(generation, prepared, failed, received, scratch, started).await;
+                }
+                let next = self.fail(generation, prepared, failed, received, scratch, started).await;
+                return if next == Next::Request { Next::Linger } else { next };
+            }
+        };
+        let status = answer.connection.response.status;
+        if status == 101 {
+            return self.tunnel(generation, prepared, answer, limits, scratch, started).await;
+        }
+        if let Body::Whole(length) = asking.body {
+            asking.client.buffer.consume(length);
+            asking.body = Body::Whole(0);
+        }
+        let keep_alive = prepared.keep_alive && !self.watched.draining();
+        let pause = clock::micros(limits.body_timeout);
+        let outcome =
+            respond::pass_on(&mut answer, &mut asking, &self.watched, keep_alive, pause, &mut scratch.out).await;
+        let received = asking.received();
+        let bytes_in = if let Framing::Length(length) = prepared.framing { length.max(received) } else { received };
+        let told = Told {
+            status,
+            route: Some(prepared.route),
+            master: Some(answer.master),
+            attempts: answer.attempts,
+            bytes_in,
+            bytes_out: outcome.written,
+            protocol: prepared.version,
+            end: match outcome.passed {
+                Passed::Whole => "complete",
+                Passed::ClientGone => "client-gone",
+                Passed::CutShort => "answer-cut-short",
+                Passed::Stalled => "answer-stalled",
+            },
+        };
+        self.settle(generation, answer, outcome.passed, prepared.upstream);
+        self.tell(generation, &told, scratch, started);
+        match outcome {
+            respond::Outcome { keep_alive: true, .. } => Next::Request,
+            respond::Outcome { passed: Passed::Whole, .. } => Next::Linger,
+            respond::Outcome { .. } => Next::Close,
+        }
+    }
+
+    /// Puts the master's connection back, or charges the master for having broken off.
+    fn settle(&self, generation: &Generation, answer: Answer, passed: Passed, upstream: usize) {
+        let Answer { connection, uploading, place, .. } = answer;
+        let now = clock::now();
+        match passed {
+            Passed::Whole if connection.response.keep_alive && !uploading && connection.buffer.is_empty() => {
+                let max_idle = generation.upstreams[upstream].shared.settings.pool.max_idle;
+                place.pool().put(connection, now, max_idle);
+            }
+            Passed::CutShort => {
+                place.pool().master.failed(now, Failure::Reset, None, || true);
+            }
+            Passed::Stalled => {
+                place.pool().master.failed(now, Failure::Timeout, None, || true);
+            }
+            Passed::Whole | Passed::ClientGone => {}
+        }
+    }
+
+    /// Receives a small body whole, or prepares to pass a large one on.
+    async fn receive(
+        &mut self,
+        generation: &Generation,
+        prepared: &Prepared,
+        limits: &ListenerLimits,
+    ) -> Result<Body, End> {
+        let timeout = clock::micros(limits.body_timeout);
+        let length = match prepared.framing {
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+            Framing::None | Framing::UntilClose => return Ok(Body::Whole(0)),
+        };
+        let here = self.client.buffer.filled().len() as u64;
+        match length {
+            Some(length) if here >= length || (length <= WHOLE_BODY_MAX && !prepared.expects_continue) => {
+                let length = length as usize;
+                while self.client.buffer.filled().len() < length {
+                    self.client.buffer.reserve(length.max(BUFFER_BYTES));
+                    self.watched.arm(clock::now().saturating_add(timeout));
+                    match self.watched.guard(self.client.buffer.fill(&self.client.stream)).await {
+                        Ok(Ok(0) | Err(_)) => return Err(End::Client(crate::exchange::ClientEnd::Gone)),
+                        Ok(Ok(_)) => {}
+                        Err(_) => return Err(End::Client(crate::exchange::ClientEnd::TooSlow)),
+                    }
+                }
+                Ok(Body::Whole(length))
+            }
+            length => {
+                let keep_max = generation.upstreams[prepared.upstream].shared.settings.retry.body_bytes;
+                let limits = UploadLimits { body_max: limits.body_bytes, keep_max, timeout };
+                Ok(Body::Passing(Box::new(Upload::new(length, limits, self.shared.local.replay.clone()))))
+            }
+        }
+    }
+
+    async fn tunnel(
+        &mut self,
+        generation: &Rc<Generation>,
+        prepared: &Prepared,
+        mut answer: Answer,
+        limits: &ListenerLimits,
+        scratch: &mut Scratch,
+        started: Micros,
+    ) -> Next {
+        if !prepared.upgrade {
+            answer.place.pool().master.failed(clock::now(), Failure::BadResponse, None, || true);
+            let failed = Failed { end: End::BadGateway, master: Some(answer.master), attempts: answer.attempts };
+            drop(answer);
+            self.fail(generation, prepared, failed, 0, scratch, started).await;
+            return Next::Linger;
+        }
+        let connection = &mut *answer.connection;
+        scratch.out.clear();
+        connection.response.write_switching(connection.buffer.filled(), &mut scratch.out);
+        connection.buffer.consume(connection.response.length);
+        self.watched.arm(clock::now().saturating_add(clock::micros(limits.body_timeout)));
+        self.entrance.counters.increment(ListenerSlot::TunnelsOpened);
+        let mut moved = tunnel::Moved::default();
+        if let Ok(Ok(())) = self.watched.guard(self.client.stream.write_all(&scratch.out)).await {
+            let idle = clock::micros(limits.tunnel_timeout);
+            moved = tunnel::run(&mut self.client, connection, &self.watched, idle).await;
+        }
+        self.entrance.counters.increment(ListenerSlot::TunnelsClosed);
+        let told = Told {
+            status: 101,
+            route: Some(prepared.route),
+            master: Some(answer.master),
+            attempts: answer.attempts,
+            bytes_in: moved.to_master,
+            bytes_out: moved.to_client,
+            protocol: prepared.version,
+            end: "tunnel-closed",
+        };
+        self.tell(generation, &told, scratch, started);
+        Next::Close
+    }
+
+    /// Answers for an exchange that brought no answer.
+    async fn fail(
+        &mut self,
+        generation: &Generation,
+        prepared: &Prepared,
+        failed: Failed,
+        received: u64,
+        scratch: &mut Scratch,
+        started: Micros,
+    ) -> Next {
+        if let Some(counted) = failed.end.refusal() {
+            self.entrance.counters.increment(ListenerSlot::Refused(counted));
+        }
+        let client_fault = matches!(failed.end, End::Client(_));
+        let keep_alive = prepared.keep_alive && !client_fault && !self.watched.draining();
+        let mut next = if keep_alive { Next::Request } else { Next::Linger };
+        let mut status = 499;
+        scratch.out.clear();
+        match failed.end.problem() {
+            Some(problem) => {
+                status = problem.status;
+                // A body that is passed on may not have arrived whole: the caller closes then, so the answer says so.
+                let whole = matches!(prepared.framing, Framing::None)
+                    || matches!(prepared.framing, Framing::Length(length) if length <= WHOLE_BODY_MAX && !prepared.expects_continue);
+                problem.write(&scratch.request_id, keep_alive && whole, !prepared.to_head, &mut scratch.out);
+                if !whole {
+                    next = Next::Linger;
+                }
+                if self.write_out(&scratch.out).await.is_err() {
+                    next = Next::Close;
+                }
+            }
+            None => next = Next::Close,
+        }
+        let told = Told {
+            status,
+            route: Some(prepared.route),
+            master: failed.master,
+            attempts: failed.attempts,
+            bytes_in: received,
+            bytes_out: scratch.out.len() as u64,
+            protocol: prepared.version,
+            end: failed.end.word(),
+        };
+        self.tell(generation, &told, scratch, started);
+        next
+    }
+
+    /// Answers a request that goes no further.
+    async fn refuse(&mut self, refused: &Refused, scratch: &mut Scratch, started: Micros) -> Next {
+        self.entrance.counters.increment(ListenerSlot::Refused(refused.counted));
+        let keep_alive = refused.keep_alive && !self.watched.draining();
+        scratch.out.clear();
+        refused.problem.write(&scratch.request_id, keep_alive, !refused.to_head, &mut scratch.out);
+        let written = self.write_out(&scratch.out).await;
+        let told = Told {
+            status: refused.problem.status,
+            route: None,
+            master: None,
+            attempts: 0,
+            bytes_in: 0,
+            bytes_out: scratch.out.len() as u64,
+            protocol: refused.protocol,
+            end: "refused",
+        };
+        let generation = self.shared.local.generation();
+        self.tell(&generation, &told, scratch, started);
+        match written {
+            Err(()) => Next::Close,
+            Ok(()) if keep_alive => Next::Request,
+            Ok(()) => Next::Linger,
+        }
+    }
+
+    async fn write_out(&self, bytes: &[u8]) -> Result<(), ()> {
+        self.watched.arm(clock::now().saturating_add(clock::micros(LINGER)));
+        match self.watched.guard(self.client.stream.write_all(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(()),
+        }
+    }
+
+    /// Ends our side and listens until the client ends its own, for a moment.
+    async fn linger(&mut self) {
+        self.watched.arm(clock::now().saturating_add(clock::micros(LINGER)));
+        let listen = async {
+            self.client.stream.shutdown().await?;
+            let mut heard = 0;
+            while heard < LINGER_BYTES_MAX && !self.client.half_closed {
+                self.client.buffer.consume(usize::MAX);
+                self.client.buffer.reserve(BUFFER_BYTES);
+                match self.client.buffer.fill(&self.client.stream).await? {
+                    0 => break,
+                    count => heard += count,
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        // Whatever happens here, the connection is closed next.
+        let _ = self.watched.guard(listen).await;
+    }
+
+    /// Counts the request and writes its log line.
+    fn tell(&self, generation: &Generation, told: &Told, scratch: &Scratch, started: Micros) {
+        let duration_micros = clock::now().saturating_sub(started);
+        generation.series(&self.shared.local.metrics, told.route, told.master).record(told.status, duration_micros);
+        if !self.shared.log.is_on() {
+            return;
+        }
+        let mut line = scratch.head.splitn(3, |byte| *byte == b' ');
+        let method = line.next().unwrap_or_default();
+        let target = line.next().unwrap_or_default();
+        let config = &generation.snapshot.config;
+        let route = told.route.map(|route| &config.routes[route]);
+        let upstream = route.map(|route| &config.upstreams[route.upstream]);
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.shared.log.write(&Entry {
+            unix_millis: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+            request_id: &scratch.request_id,
+            client: self.peer.address,
+            method,
+            host: &scratch.host,
+            path: target.split(|byte| *byte == b'?').next().unwrap_or_default(),
+            protocol: if told.protocol == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            status: told.status,
+            bytes_in: told.bytes_in,
+            bytes_out: told.bytes_out,
+            duration_micros,
+            route: route.map(|route| &*route.name),
+            upstream: upstream.map(|upstream| &*upstream.name),
+            master: upstream.zip(told.master).map(|(upstream, master)| &*upstream.masters[master].name),
+            attempts: told.attempts,
+            end: told.end,
+        });
+    }
+}

@@ -1,0 +1,15 @@
+//! HTTP/1.1 from a client: one task for each connection, one request at a time.
+//!
+//! ```text
+//! connection ─ idle ─▶ head ─▶ prepare ─▶ body ─▶ exchange ─▶ respond ─▶ idle
+//!                       │         │         │         │           └─▶ tunnel (after a 101)
+//!                       └─────────┴─────────┴─────────┴─▶ refuse: a problem document
+//! ```
+
+pub mod client;
+pub mod connection;
+pub mod entrance;
+pub mod prepare;
+pub mod respond;
+pub mod tunnel;
+pub mod upload;

@@ -1,0 +1,178 @@
+//! From a request head to everything the exchange needs, in one pass without waiting.
+
+use std::time::Duration;
+
+use super::entrance::Peer;
+use crate::balance::{Key, Place, stable_hash};
+use crate::config::model::{AffinityKey, Listener, Upstream};
+use crate::exchange::headers::{Forwarding, write_request_head};
+use crate::exchange::local::Generation;
+use crate::http::problem::Problem;
+use crate::http::request::{Framing, Request, Version};
+use crate::ids::{RequestIds, is_request_id};
+use crate::telemetry::hot::Refusal;
+
+/// Bodies up to this size with a known length are received whole before a master is chosen: a slow client then occupies no
+/// master, and another attempt costs nothing. Larger ones are passed on as they come.
+pub const WHOLE_BODY_MAX: u64 = 64 * 1024;
+
+/// Buffers that one request needs, reused by the next.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The request head for the master.
+    pub head: Vec<u8>,
+    /// Bytes for the client.
+    pub out: Vec<u8>,
+    pub request_id: Vec<u8>,
+    /// For the access log; empty when it is off.
+    pub host: Vec<u8>,
+}
+
+/// A request that has a route.
+#[derive(Debug)]
+pub struct Prepared {
+    pub route: usize,
+    pub upstream: usize,
+    pub timeout: Duration,
+    pub version: Version,
+    pub framing: Framing,
+    pub to_head: bool,
+    pub idempotent: bool,
+    pub keep_alive: bool,
+    pub expects_continue: bool,
+    pub upgrade: bool,
+    pub key: Key,
+    pub pin: Option<u64>,
+}
+
+/// A request that goes no further.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused {
+    pub problem: Problem,
+    pub counted: Refusal,
+    /// Where the next request begins is known, so the connection may live.
+    pub keep_alive: bool,
+    pub to_head: bool,
+    pub protocol: Version,
+}
+
+/// What a request meets on its way in.
+#[derive(Debug)]
+pub struct Inlet<'a> {
+    pub generation: &'a Generation,
+    /// The listener's position.
+    pub position: usize,
+    pub peer: &'a Peer,
+    pub https: bool,
+    pub ids: &'a RequestIds,
+    /// Whether the access log wants to know the host.
+    pub logged: bool,
+}
+
+impl Inlet<'_> {
+    /// Reads the head `raw`, finds its route and writes the head for the master into `scratch`. `buffered` is how much
+    /// has been received behind the head.
+    ///
+    /// # Errors
+    /// [`Refused`], which is to be answered.
+    pub fn prepare(&self, raw: &[u8], buffered: usize, scratch: &mut Scratch) -> Result<Prepared, Box<Refused>> {
+        scratch.request_id.clear();
+        scratch.host.clear();
+        scratch.head.clear();
+        let request = Request::parse(raw).map_err(|refusal| {
+            let counted = match refusal.status {
+                431 => Refusal::HeaderTooLarge,
+                400 => Refusal::Malformed,
+                _ => Refusal::Unsupported,
+            };
+            let problem = Problem::new(refusal.status, refusal.reason);
+            Box::new(Refused { problem, counted, keep_alive: false, to_head: false, protocol: Version::Http11 })
+        })?;
+        match request.field("x-request-id").filter(|id| is_request_id(id)) {
+            Some(id) => scratch.request_id.extend_from_slice(id),
+            None => scratch.request_id.extend_from_slice(&self.ids.next()),
+        }
+        if self.logged {
+            scratch.host.extend_from_slice(request.host.unwrap_or_default().as_bytes());
+        }
+        let (generation, to_head) = (self.generation, request.method == "HEAD");
+        let listener = &generation.snapshot.config.listeners[self.position];
+        if let Framing::Length(length) = request.framing
+            && length > listener.limits.body_bytes
+        {
+            let problem = Problem::new(413, "the request body is larger than this listener takes");
+            let counted = Refusal::BodyTooLarge;
+            self.write_line(&request, scratch);
+            return Err(Box::new(Refused { problem, counted, keep_alive: false, to_head, protocol: request.version }));
+        }
+        let host = request.host.unwrap_or_default().as_bytes();
+        let lookup = &generation.snapshot.routes;
+        let Some(route) = lookup.lookup(self.position, host, request.path(), request.method, request.fields()) else {
+            let problem = Problem::new(404, "no route matches this request");
+            let keep_alive = request.keep_alive && request.framing == Framing::None;
+            self.write_line(&request, scratch);
+            let counted = Refusal::NoRoute;
+            return Err(Box::new(Refused { problem, counted, keep_alive, to_head, protocol: request.version }));
+        };
+        let settings = &generation.snapshot.config.routes[route];
+        let upstream = &generation.snapshot.upstreams[settings.upstream].settings;
+        let whole = matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
+        self.write_head(&request, listener, whole, scratch);
+        let (key, pin) = self.keys(&request, upstream);
+        Ok(Prepared {
+            route,
+            upstream: settings.upstream,
+            timeout: settings.timeout,
+            version: request.version,
+            framing: request.framing,
+            to_head,
+            idempotent: request.is_idempotent(),
+            keep_alive: request.keep_alive,
+            expects_continue: request.expects_continue,
+            upgrade: request.upgrade.is_some(),
+            key,
+            pin,
+        })
+    }
+
+    fn write_head(&self, request: &Request<'_>, _listener: &Listener, whole: bool, scratch: &mut Scratch) {
+        let forwarding = Forwarding {
+            client: &self.peer.text,
+            node: &self.peer.node,
+            https: self.https,
+            trusted: false,
+            request_id: &scratch.request_id,
+        };
+        let drop_expect = whole || request.version == Version::Http10;
+        write_request_head(request, &forwarding, request.framing, drop_expect, &mut scratch.head);
+    }
+
+    /// For the log of a request that goes to no master: just the request line.
+    fn write_line(&self, request: &Request<'_>, scratch: &mut Scratch) {
+        if self.logged {
+            scratch.head.extend_from_slice(request.method.as_bytes());
+            scratch.head.push(b' ');
+            scratch.head.extend_from_slice(request.target.as_bytes());
+            scratch.head.push(b' ');
+        }
+    }
+
+    /// What the strategy may choose by, and the hash of the affinity key.
+    fn keys(&self, request: &Request<'_>, upstream: &Upstream) -> (Key, Option<u64>) {
+        let client = self.peer.address;
+        let pin = upstream.affinity.as_ref().and_then(|affinity| match &affinity.key {
+            AffinityKey::ClientIp => client.map(|client| match client {
+                std::net::IpAddr::V4(v4) => stable_hash(&v4.octets()),
+                std::net::IpAddr::V6(v6) => stable_hash(&v6.octets()),
+            }),
+            AffinityKey::Header(name) => request.field(name).map(stable_hash),
+            AffinityKey::Cookie(name) => request.cookie(name).map(stable_hash),
+        });
+        let header = |name: &Option<String>| name.as_ref().and_then(|name| request.field(name));
+        let place = match &upstream.geo {
+            geo if geo.country_header.is_none() && geo.location_header.is_none() => None,
+            geo => Place::parse(header(&geo.country_header), header(&geo.location_header)),
+        };
+        (Key { hash: pin, client, place }, pin)
+    }
+}
