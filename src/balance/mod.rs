@@ -24,7 +24,7 @@
 //! | geo | ignored | ignored: the place decides |
 //!
 //! Health, time-outs and pins are not decided here: the caller's [`View`] has the first two, and a pinned request
-//! comes here only when its pin is gone.
+//! comes here only when its pin is gone (see [`affinity`]).
 
 mod countries;
 mod geo;
@@ -34,6 +34,8 @@ mod rendezvous;
 mod rotation;
 mod set;
 mod two_choices;
+
+pub mod affinity;
 
 use std::net::IpAddr;
 
@@ -221,3 +223,6 @@ impl Balancer {
 fn preferring_rotation(view: &impl View, pick: impl Fn(&dyn Fn(usize) -> bool) -> Option<usize>) -> Option<usize> {
     pick(&|i| view.eligible(i) && view.in_rotation(i)).or_else(|| pick(&|i| view.eligible(i)))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

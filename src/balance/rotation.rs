@@ -208,3 +208,86 @@ fn below(random: &mut u64, limit: u64) -> u64 {
     *random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
     ((u128::from(*random) * u128::from(limit)) >> 64) as u64
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Members {
+        eligible: Cell<[bool; 3]>,
+        ramp: Cell<u32>,
+    }
+
+    impl View for Members {
+        fn eligible(&self, i: usize) -> bool {
+            self.eligible.get()[i]
+        }
+
+        fn in_rotation(&self, _: usize) -> bool {
+            true
+        }
+
+        fn in_flight(&self, _: usize) -> u32 {
+            0
+        }
+
+        fn cost(&self, _: usize) -> f64 {
+            0.0
+        }
+
+        fn ramp(&self, _: usize) -> u32 {
+            self.ramp.get()
+        }
+    }
+
+    #[test]
+    fn the_table_is_rebuilt_for_a_step_of_slow_start_and_not_for_excluded_members() {
+        let rotation = Rotation::new([(0, 3), (1, 2), (2, 1)]);
+        let members = Members { eligible: Cell::new([true; 3]), ramp: Cell::new(100) };
+        let built = || Arc::as_ptr(&rotation.table(&members));
+        let first = built();
+        members.eligible.set([true, false, false]);
+        assert_eq!(built(), first);
+        members.ramp.set(59);
+        let second = Guard::into_inner(rotation.table(&members));
+        assert_ne!(Arc::as_ptr(&second), first);
+        members.ramp.set(50);
+        assert_eq!(built(), Arc::as_ptr(&second));
+    }
+
+    #[test]
+    fn weights_too_large_for_the_table_keep_their_shares_within_a_turn() {
+        let weights = [9973, 7919, 1, 3];
+        let order = turns(&weights);
+        let sum = f64::from(weights.iter().sum::<u32>());
+        assert!(order.len() as u64 <= MAX_TURNS + weights.len() as u64);
+        for (position, weight) in weights.into_iter().enumerate() {
+            let count = order.iter().filter(|turn| **turn == position).count() as f64;
+            let fair = f64::from(weight) / sum * order.len() as f64;
+            assert!((count - fair).abs() <= 1.0 + 1e-3 * fair, "member {position} has {count} turns, fair is {fair}");
+        }
+    }
+
+    #[test]
+    fn weights_are_taken_in_lowest_terms() {
+        assert_eq!(turns(&[20, 0, 10]), [0, 2, 0]);
+        assert_eq!(turns(&[7, 7]), [0, 1]);
+        assert!(turns(&[0, 0]).is_empty());
+        assert!(turns(&[]).is_empty());
+    }
+
+    #[test]
+    fn when_the_frequent_members_are_excluded_the_rare_ones_keep_their_proportions() {
+        let rotation = Rotation::new([(0, 1000), (1, 3), (2, 1)]);
+        let members = Members { eligible: Cell::new([false, true, true]), ramp: Cell::new(100) };
+        let mut counts = [0_u32; 3];
+        for random in 0..4000_u64 {
+            let i = rotation.pick(&members, random.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
+            counts[i] += 1;
+        }
+        // Three quarters, within five standard deviations of a draw.
+        assert!(counts[0] == 0 && counts[1].abs_diff(3000) < 5 * 28, "{counts:?}");
+    }
+}

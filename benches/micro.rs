@@ -1,0 +1,175 @@
+//! What the request path pays for its decisions, each alone.
+//!
+//! `cargo bench --bench micro` runs all, `cargo bench --bench micro -- pick/round-robin` some.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic: nothing depends on it")]
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use baton::balance::affinity::Pins;
+use baton::balance::{Balancer, Key, Options, Place, Spec, View, stable_hash};
+use baton::config::model::{
+    HostPattern, ListenAddress, Listener, ListenerLimits, Match, PathPattern, Route, StrategyKind,
+};
+use baton::routing::RouteTable;
+use baton::upstream::admission::{Admission, AdmissionWord, Health, Tier};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+/// Members whose state is in atomics, each on its own cache line, as the data path has it.
+struct Members(Vec<Member>);
+
+#[repr(align(128))]
+struct Member {
+    admission: AdmissionWord,
+    in_flight: AtomicU32,
+}
+
+impl Members {
+    fn new(count: u32) -> Self {
+        let member = |i| Member {
+            admission: AdmissionWord::new(Admission::new(Health::Healthy)),
+            in_flight: AtomicU32::new(i % 4),
+        };
+        Self((0..count).map(member).collect())
+    }
+}
+
+impl View for Members {
+    fn eligible(&self, i: usize) -> bool {
+        self.in_rotation(i)
+    }
+
+    fn in_rotation(&self, i: usize) -> bool {
+        self.0[i].admission.read().tier() == Tier::Full
+    }
+
+    fn in_flight(&self, i: usize) -> u32 {
+        self.0[i].in_flight.load(Ordering::Relaxed)
+    }
+
+    fn cost(&self, i: usize) -> f64 {
+        1000.0 + f64::from(self.in_flight(i))
+    }
+
+    fn ramp(&self, _: usize) -> u32 {
+        100
+    }
+}
+
+fn specs(count: u32) -> Vec<Spec> {
+    let spec = |i: u32| Spec {
+        name: format!("master-{i}"),
+        weight: 1 + i % 3,
+        priority: i % 2,
+        country: Some([*b"AE", *b"DE", *b"BR"][i as usize % 3]),
+        location: None,
+    };
+    (0..count).map(spec).collect()
+}
+
+fn pick(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pick");
+    for (kind, name) in StrategyKind::ALL {
+        for count in [3, 32] {
+            let members = Members::new(count);
+            let options = Options { hash_balance_factor: 125, masters_that_suffice: None };
+            let balancer = Balancer::new(kind, &specs(count), options);
+            let place = Place::parse(Some(b"IN"), None);
+            let mut key = Key { hash: Some(0), client: Some([192, 0, 2, 1].into()), place };
+            let mut random = 0_u64;
+            group.bench_function(format!("{name}/{count}"), |b| {
+                b.iter(|| {
+                    random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                    key.hash = Some(random);
+                    balancer.pick(black_box(&key), &members, random)
+                });
+            });
+        }
+    }
+}
+
+fn listener() -> Listener {
+    let never = Duration::MAX;
+    Listener {
+        name: "gateway".to_owned(),
+        address: ListenAddress::Unix("gateway".into()),
+        tls: None,
+        limits: ListenerLimits {
+            connections: 1,
+            header_bytes: 1,
+            body_bytes: 1,
+            header_timeout: never,
+            body_timeout: never,
+            idle_timeout: never,
+            tunnel_timeout: never,
+        },
+    }
+}
+
+fn route(i: usize) -> Route {
+    let host = match i % 10 {
+        0 => HostPattern::Wildcard(format!(".tenant{}.bot.example", i / 10)),
+        _ => HostPattern::Exact(format!("tenant{}.bot.example", i / 10)),
+    };
+    let matcher = Match {
+        hosts: vec![host],
+        path: PathPattern::Prefix(format!("/webhook/{}", i % 10)),
+        methods: vec!["GET".to_owned(), "POST".to_owned()],
+        headers: Vec::new(),
+    };
+    Route { name: format!("route-{i}"), listeners: Vec::new(), matcher, upstream: 0, timeout: Duration::MAX }
+}
+
+fn lookup(c: &mut Criterion) {
+    let mut group = c.benchmark_group("route");
+    let single = Route { matcher: Match::default(), ..route(0) };
+    let table = RouteTable::build(&[single], &[listener()]);
+    group.bench_function("any/1", |b| {
+        b.iter(|| table.lookup(0, black_box(b"tenant0.bot.example"), black_box("/webhook/7/a"), "POST", &[]));
+    });
+    for count in [10, 1000] {
+        let routes: Vec<Route> = (0..count).map(route).collect();
+        let table = RouteTable::build(&routes, &[listener()]);
+        let tenant = count / 10 - 1;
+        let exact = format!("tenant{tenant}.bot.example:8080");
+        let wildcard = format!("a.tenant{tenant}.bot.example:8080");
+        group.bench_function(format!("exact/{count}"), |b| {
+            b.iter(|| table.lookup(0, black_box(exact.as_bytes()), black_box("/webhook/7/a"), "POST", &[]).unwrap());
+        });
+        group.bench_function(format!("wildcard/{count}"), |b| {
+            b.iter(|| table.lookup(0, black_box(wildcard.as_bytes()), black_box("/webhook/0/a"), "POST", &[]).unwrap());
+        });
+    }
+}
+
+fn admission(c: &mut Criterion) {
+    let word = AdmissionWord::new(Admission::new(Health::Healthy));
+    c.bench_function("admission/tier", |b| b.iter(|| black_box(&word).read().tier()));
+}
+
+fn pins(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pins");
+    for count in [1000, 1_000_000] {
+        let pins = Pins::new(count, u64::MAX);
+        let hash = |i: u64| stable_hash(&i.to_le_bytes());
+        (0..count as u64).for_each(|i| pins.set(hash(i), 1, i));
+        let mut i = 0_u64;
+        group.bench_function(format!("get/{count}"), |b| {
+            b.iter(|| {
+                i = (i + 7919) % count as u64;
+                pins.get(hash(i), i)
+            });
+        });
+        group.bench_function(format!("set-when-full/{count}"), |b| {
+            b.iter(|| {
+                i += 1;
+                pins.set(hash(i + (1 << 40)), 1, i);
+            });
+        });
+    }
+}
+
+criterion_group!(benches, pick, lookup, admission, pins);
+criterion_main!(benches);
