@@ -11,7 +11,7 @@ use crate::balance::affinity::Pins;
 use crate::balance::{Balancer, Options, Spec};
 use crate::clock;
 use crate::config::model::{self, Config};
-use crate::exchange::budget::RetryBudget;
+use crate::exchange::budget::Budget;
 use crate::routing::RouteTable;
 use crate::upstream::master::{Master, Policy};
 
@@ -33,7 +33,7 @@ pub struct Upstream {
     /// In the order of `settings.masters`.
     pub masters: Vec<Arc<Master>>,
     pub balancer: Balancer,
-    pub budget: Arc<RetryBudget>,
+    pub budget: Arc<Budget>,
     pub pins: Option<Arc<Pins>>,
 }
 
@@ -105,7 +105,7 @@ impl Upstream {
                 before.budget.configure(&settings.retry.budget);
                 before.budget.clone()
             }
-            None => Arc::new(RetryBudget::new(&settings.retry.budget)),
+            None => Arc::new(Budget::new(&settings.retry.budget)),
         };
         let balancer = Balancer::new(settings.strategy, &specs, Options::of(&settings));
         Self { settings, masters, balancer, budget, pins }

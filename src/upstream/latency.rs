@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! observe(now, rtt):  if rtt > cost: cost = rtt   else: w = exp(-dt / tau); cost = rtt * (1 - w) + cost * w
-//! load(now, pending): cost decayed as if 0 was observed now, times pending + 1
+//! cost(now):          cost decayed as if 0 was observed now
 //! ```
 //!
 //! A failure would look like a fast answer; it is charged like a very slow one instead, see [`FAILURE`].
@@ -20,8 +20,6 @@ pub const TAU: Micros = 10_000_000;
 pub const FAILURE: Micros = 5_000_000;
 /// The most one observation can cost: the longest `Retry-After` that is believed.
 pub const MAX_COST: Micros = 300_000_000;
-/// Load of a master that has requests in flight and has never answered: worse than any that has.
-pub const PENALTY: u64 = i64::MAX as u64 >> 16;
 
 /// Microseconds up to [`MAX_COST`] fit.
 const COST_BITS: u32 = 29;
@@ -62,15 +60,10 @@ impl Latency {
         self.observe(now, FAILURE);
     }
 
-    /// What one more request would wait for, given the requests the master has: comparable between masters, in
-    /// microseconds times requests.
+    /// The average decayed to `now`, in microseconds; 0 before the first observation.
     #[must_use]
-    pub fn load(&self, now: Micros, pending: u32) -> u64 {
-        let cost = observed(self.0.load(Ordering::Relaxed), now, 0) & COST;
-        if cost == 0 && pending > 0 {
-            return PENALTY + u64::from(pending);
-        }
-        cost * (u64::from(pending) + 1)
+    pub fn cost(&self, now: Micros) -> f64 {
+        (observed(self.0.load(Ordering::Relaxed), now, 0) & COST) as f64
     }
 
     /// The average at its last observation in microseconds, not decayed since; `None` before the first one.
@@ -126,7 +119,7 @@ mod tests {
         assert_eq!(latency.average().map(ms), Some(49.43));
         latency.observe(20 * SECOND, 0);
         assert_eq!(latency.average().map(ms), Some(18.18));
-        assert_eq!(ms(latency.load(20 * SECOND, 3)), 72.74);
+        assert_eq!(ms(latency.cost(20 * SECOND) as Micros * 4), 72.74);
     }
 
     #[test]
@@ -142,17 +135,15 @@ mod tests {
     fn reading_changes_nothing() {
         let latency = Latency::new();
         latency.observe(0, 100 * MS);
-        let first = latency.load(30 * SECOND, 2);
-        assert_eq!(latency.load(30 * SECOND, 2), first);
+        let first = latency.cost(30 * SECOND);
+        assert_eq!(latency.cost(30 * SECOND), first);
         assert_eq!(latency.average(), Some(100 * MS));
     }
 
     #[test]
-    fn a_master_that_never_answered_is_tried_once_and_then_avoided() {
+    fn a_master_that_never_answered_has_no_cost_yet() {
         let latency = Latency::new();
-        assert_eq!(latency.average(), None);
-        assert_eq!(latency.load(SECOND, 0), 0);
-        assert_eq!(latency.load(SECOND, 2), PENALTY + 2);
+        assert_eq!((latency.average(), latency.cost(SECOND)), (None, 0.0));
     }
 
     #[test]
@@ -168,7 +159,7 @@ mod tests {
         let latency = Latency::new();
         latency.observe(20 * SECOND, 100 * MS);
         latency.observe(10 * SECOND, 20 * MS);
-        assert_eq!(latency.load(20 * SECOND, 0), 100 * MS);
+        assert_eq!(latency.cost(20 * SECOND), (100 * MS) as f64);
     }
 
     #[test]
@@ -177,7 +168,7 @@ mod tests {
         for days in [1, 100, 250, 390, 500] {
             let latency = Latency::new();
             latency.observe(SECOND, 100 * MS);
-            assert_eq!(latency.load(days * DAY, 0), 0, "{days} days");
+            assert_eq!(latency.cost(days * DAY), 0.0, "{days} days");
             latency.observe(days * DAY, 20 * MS);
             assert_eq!(latency.average(), Some(20 * MS), "{days} days");
         }
@@ -197,7 +188,7 @@ mod tests {
                 high = high.max(sample.min(MAX_COST));
                 let average = latency.average().unwrap();
                 prop_assert!(average >= low - 1 && average <= high, "{low} <= {average} <= {high}");
-                prop_assert!(latency.load(now + TAU, 0) <= latency.load(now, 0));
+                prop_assert!(latency.cost(now + TAU) <= latency.cost(now));
             }
         }
     }
