@@ -407,6 +407,12 @@ impl Master {
         before.suspect()
     }
 
+    /// Whether it is suspect for its silence rather than for a broken connection.
+    #[must_use]
+    pub fn silent(&self) -> bool {
+        self.silence.alarmed()
+    }
+
     /// Lets time pass: ends an ejection, makes an open circuit half-open. The checker alone calls it, again by
     /// [`Master::next_tick`]; returns the admission before and after.
     pub fn tick(&self, now: Micros) -> (Admission, Admission) {

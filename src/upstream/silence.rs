@@ -80,6 +80,12 @@ impl Silence {
         self.alarm.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the running suspicion is one of silence.
+    #[must_use]
+    pub fn alarmed(&self) -> bool {
+        self.alarm.load(Ordering::Relaxed)
+    }
+
     /// The master answered a probe: silence starts anew, and an alarm that was raised was a false one.
     pub fn answered(&self, now: Micros) {
         self.touched(now);
