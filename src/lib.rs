@@ -1,5 +1,6 @@
 //! Baton: a layer-4/7 load balancer between WhatsApp gateways and the bots that answer them.
 
+pub mod admin;
 pub mod balance;
 pub mod clock;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Series of what happens seldom: reloads, probes, ejections.
+//! Series of what happens seldom: reloads and probes.
 //!
 //! They go through the `metrics` facade into a recorder of our own rather than the global one, so that a test or a second
 //! instance has its own numbers. Take a handle once and keep it: taking it hashes, locks and looks up.
@@ -130,15 +130,15 @@ mod tests {
     fn series_beyond_the_cap_are_counted_together() {
         let cold = Cold::new().unwrap();
         for n in 0..SERIES_MAX {
-            cold.counter(&names::MASTER_EJECTIONS, &["bots", &n.to_string()]).increment(1);
+            cold.counter(&names::HEALTH_PROBES, &["bots", &n.to_string(), "healthy"]).increment(1);
         }
-        cold.counter(&names::MASTER_EJECTIONS, &["bots", "x"]).increment(1);
-        cold.counter(&names::MASTER_EJECTIONS, &["bots", "y"]).increment(1);
-        cold.counter(&names::MASTER_EJECTIONS, &["bots", "7"]).increment(1);
+        cold.counter(&names::HEALTH_PROBES, &["bots", "x", "healthy"]).increment(1);
+        cold.counter(&names::HEALTH_PROBES, &["bots", "y", "healthy"]).increment(1);
+        cold.counter(&names::HEALTH_PROBES, &["bots", "7", "healthy"]).increment(1);
         let text = cold.render();
         for line in [
-            "baton_master_ejections_total{upstream=\"other\",master=\"other\"} 2",
-            "baton_master_ejections_total{upstream=\"bots\",master=\"7\"} 2",
+            "baton_health_probes_total{upstream=\"other\",master=\"other\",outcome=\"other\"} 2",
+            "baton_health_probes_total{upstream=\"bots\",master=\"7\",outcome=\"healthy\"} 2",
         ] {
             assert!(has(&text, line), "{line} is missing");
         }

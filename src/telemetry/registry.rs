@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError};
 
-use super::hot::{Cells, ListenerCounters, MasterCounters, MasterSlot, Series, SeriesReading, UpstreamCounters};
+use super::hot::{
+    Cells, ListenerCounters, ListenerSlot, MasterCounters, MasterSlot, Series, SeriesReading, UpstreamCounters,
+};
 use crate::sync::Mutex;
 
 /// Series of each kind, over all workers. 2000 are about 3 MB for each worker and about 1 MB of text to scrape.
@@ -60,6 +62,14 @@ pub struct MasterTotals {
     pub failures: u64,
     /// Durations of the exchanges that ended here.
     pub duration: super::histogram::Reading,
+}
+
+/// What is open on a listener, over all workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenConnections {
+    /// Tunnels included.
+    pub connections: u64,
+    pub tunnels: u64,
 }
 
 impl Default for Registry {
@@ -123,6 +133,24 @@ impl Registry {
             total.failures += failed;
         }
         totals
+    }
+
+    /// Open connections and tunnels by listener.
+    #[must_use]
+    pub fn open_connections(&self) -> HashMap<String, OpenConnections> {
+        use ListenerSlot::{Accepted, Closed, TunnelsClosed, TunnelsOpened};
+        let listener = |(labels, cells): (Arc<[String; 1]>, Vec<Arc<ListenerCounters>>)| {
+            let sum = |slot| cells.iter().map(|cell| cell.get(slot)).sum::<u64>();
+            // What ended is read first, so that workers that go on counting cannot make a difference negative.
+            let (closed, tunnels_closed) = (sum(Closed), sum(TunnelsClosed));
+            let [name] = &*labels;
+            let open = OpenConnections {
+                connections: sum(Accepted).saturating_sub(closed),
+                tunnels: sum(TunnelsOpened).saturating_sub(tunnels_closed),
+            };
+            (name.clone(), open)
+        };
+        self.listener_counters().into_iter().map(listener).collect()
     }
 
     pub(super) fn series(&self) -> Rows<3, Series> {
@@ -262,7 +290,7 @@ impl<const L: usize, T: Cells> Table<L, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hot::{ListenerSlot, UpstreamSlot};
+    use super::super::hot::UpstreamSlot;
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -285,6 +313,17 @@ mod tests {
         let [(labels, cells)] = rows.as_slice() else { panic!("one row, got {rows:?}") };
         assert_eq!(labels.as_slice(), ["gateway"]);
         assert_eq!(cells.iter().map(|cell| cell.get(ListenerSlot::Accepted)).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn open_connections_are_added_up_over_the_workers_that_accepted_and_closed_them() {
+        let registry = Registry::new();
+        let (one, two) = (registry.worker(), registry.worker());
+        one.listener("gateway").add(ListenerSlot::Accepted, 5);
+        two.listener("gateway").add(ListenerSlot::Closed, 2);
+        two.listener("gateway").add(ListenerSlot::TunnelsOpened, 1);
+        let open = registry.open_connections();
+        assert_eq!(open["gateway"], OpenConnections { connections: 3, tunnels: 1 });
     }
 
     #[test]

@@ -1,0 +1,40 @@
+//! What a scrape says about the present state: written from the same view as the status, so the two cannot disagree, and a
+//! master that left has no gauge that stays behind.
+
+use super::view::{Circuit, Health, MasterView, StatusView, UpstreamView};
+use crate::telemetry::exposition::Exposition;
+use crate::telemetry::names::{self, Metric};
+
+/// Writes every gauge of the state.
+pub fn write(status: &StatusView, out: &mut Exposition) {
+    out.family(&names::CONFIG_GENERATION).integer(&[], status.generation);
+    out.family(&names::CONFIG_REJECTED).integer(&[], u64::from(status.config_error.is_some()));
+    out.family(&names::WORKERS).integer(&[], status.workers);
+    let mut dropped = out.family(&names::ACCESS_LOG_DROPPED);
+    dropped.integer(&["queue-full"], status.access_log_dropped.queue_full);
+    dropped.integer(&["write-error"], status.access_log_dropped.write_error);
+
+    masters(status, out, &names::MASTER_HEALTH, |master| match master.health {
+        Health::Unknown => 0,
+        Health::Healthy => 1,
+        Health::Degraded => 2,
+        Health::Failed => 3,
+    });
+    masters(status, out, &names::MASTER_CIRCUIT, |master| match master.circuit {
+        Circuit::Closed => 0,
+        Circuit::Open => 1,
+        Circuit::HalfOpen => 2,
+    });
+    masters(status, out, &names::MASTER_USABLE, |master| u64::from(master.usable));
+    masters(status, out, &names::MASTER_IN_FLIGHT, |master| master.in_flight);
+    masters(status, out, &names::MASTER_QUEUED, |master| master.queued);
+}
+
+fn masters(status: &StatusView, out: &mut Exposition, metric: &'static Metric, value: impl Fn(&MasterView) -> u64) {
+    let mut family = out.family(metric);
+    for UpstreamView { name, masters, .. } in &status.upstreams {
+        for master in masters {
+            family.integer(&[name, &master.name], value(master));
+        }
+    }
+}

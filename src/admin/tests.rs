@@ -1,0 +1,313 @@
+use super::*;
+use crate::telemetry::hot::ListenerSlot;
+use crate::upstream::admission::{self, Admission};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use view::{AccessLogDropped, ListenerView, MasterView, SpoolView, UpstreamView};
+
+/// Longest wait for anything on loopback.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Fixed {
+    ready: AtomicBool,
+}
+
+impl Source for Fixed {
+    fn status(&self) -> StatusView {
+        let healthy = Admission::new(admission::Health::Healthy);
+        let masters = vec![
+            MasterView::new("dubai-1", "127.0.0.1:9001", healthy),
+            MasterView::new("dubai-2", "127.0.0.1:9002", healthy.with_circuit(admission::Circuit::Open)),
+        ];
+        StatusView {
+            version: "9.9.9".to_owned(),
+            generation: 3,
+            uptime_seconds: 12.5,
+            health_score: 100,
+            workers: 2,
+            config_error: Some("nonsense".to_owned()),
+            listeners: vec![ListenerView {
+                name: "gateway".to_owned(),
+                address: "127.0.0.1:8080".to_owned(),
+                tls: false,
+                connections: 0,
+                tunnels: 0,
+            }],
+            upstreams: vec![UpstreamView {
+                name: "bots".to_owned(),
+                strategy: "round-robin".to_owned(),
+                active: Some("dubai-1".to_owned()),
+                epoch: 0,
+                masters,
+            }],
+            spool: SpoolView::default(),
+            access_log_dropped: AccessLogDropped { queue_full: 7, write_error: 0 },
+        }
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        if self.ready.load(Ordering::Relaxed) { Ok(()) } else { Err(vec!["no worker listens yet".to_owned()]) }
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    admin: Admin,
+    source: Arc<Fixed>,
+    telemetry: Arc<Telemetry>,
+}
+
+fn running() -> Running {
+    let source = Arc::new(Fixed { ready: AtomicBool::new(true) });
+    let telemetry = Arc::new(Telemetry::new().unwrap());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = Arc::new(AdminState { source: Arc::clone(&source) as _, telemetry: Arc::clone(&telemetry) });
+    let admin = start(Listener::Tcp(listener), state).unwrap();
+    Running { address, admin, source, telemetry }
+}
+
+struct Answer {
+    status: u16,
+    /// In lower case.
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends one request, reads to the end of the connection.
+fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
+    exchange(connect(address), &format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+}
+
+fn get(address: SocketAddr, path: &str) -> Answer {
+    ask(address, "GET", path)
+}
+
+#[test]
+fn status_joins_the_state_with_what_the_workers_counted() {
+    let running = running();
+    let worker = running.telemetry.hot.worker();
+    let series = worker.series("webhooks", "bots", "dubai-1");
+    (0..9).for_each(|_| series.record(200, 1200));
+    series.record(502, 1200);
+    worker.listener("gateway").add(ListenerSlot::Accepted, 4);
+
+    let answer = get(running.address, "/api/v1/status");
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+    let status = answer.json();
+    assert_eq!((&status["generation"], &status["uptime_seconds"]), (&3.into(), &12.5.into()));
+    assert_eq!(status["config_error"], "nonsense");
+    assert_eq!(status["listeners"][0]["connections"], 4);
+    let upstream = &status["upstreams"][0];
+    assert_eq!((&upstream["strategy"], &upstream["active"]), (&"round-robin".into(), &"dubai-1".into()));
+    let [first, second] = [&upstream["masters"][0], &upstream["masters"][1]];
+    assert_eq!((&first["requests"], &first["failures"], &first["latency_ms"]), (&10.into(), &1.into(), &1.2.into()));
+    assert_eq!(
+        (&first["health"], &first["circuit"], &first["usable"]),
+        (&"healthy".into(), &"closed".into(), &true.into())
+    );
+    assert_eq!((&first["operator_state"], &first["role"]), (&"ready".into(), &"active".into()));
+    assert_eq!(
+        (&second["circuit"], &second["usable"], &second["requests"]),
+        (&"open".into(), &false.into(), &0.into())
+    );
+    assert_eq!(status["spool"], serde_json::json!({ "pending": 0, "dead_letters": 0, "oldest_seconds": 0.0 }));
+    let read: StatusView = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(read.upstreams[0].masters.len(), 2);
+}
+
+#[test]
+fn a_scrape_has_counts_gauges_cold_series_and_the_process() {
+    let running = running();
+    running.telemetry.hot.worker().series("webhooks", "bots", "dubai-1").record(200, 1200);
+    running.telemetry.cold.counter(&crate::telemetry::names::CONFIG_RELOADS, &["applied"]).increment(1);
+    let answer = get(running.address, "/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+    for line in [
+        "baton_requests_total{route=\"webhooks\",upstream=\"bots\",master=\"dubai-1\",code=\"2xx\"} 1",
+        "baton_master_health{upstream=\"bots\",master=\"dubai-1\"} 1",
+        "baton_master_circuit{upstream=\"bots\",master=\"dubai-2\"} 1",
+        "baton_master_usable{upstream=\"bots\",master=\"dubai-2\"} 0",
+        "baton_config_generation 3",
+        "baton_config_rejected 1",
+        "baton_config_reloads_total{outcome=\"applied\"} 1",
+        "baton_access_log_dropped_total{reason=\"queue-full\"} 7",
+        "baton_workers 2",
+    ] {
+        assert!(answer.body.lines().any(|l| l == line), "{line} is not in\n{}", answer.body);
+    }
+}
+
+#[test]
+fn every_sample_of_a_scrape_belongs_to_one_family_with_help_and_type() {
+    let running = running();
+    let worker = running.telemetry.hot.worker();
+    worker.series("webhooks", "bots", "dubai-1").record(200, 1200);
+    worker.listener("gateway").increment(ListenerSlot::Accepted);
+    let _ = (worker.upstream("bots"), worker.master("bots", "dubai-1"));
+    let cold = &running.telemetry.cold;
+    cold.counter(&crate::telemetry::names::CONFIG_RELOADS, &["applied"]).increment(1);
+    cold.histogram(&crate::telemetry::names::HEALTH_PROBE_DURATION, &["bots", "dubai-1"]).record(0.1);
+    let text = get(running.address, "/metrics").body;
+
+    let mut seen = std::collections::HashSet::new();
+    let (mut help, mut family, mut kind) = (String::new(), String::new(), String::new());
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split(' ').next().unwrap().to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            (family, kind) = rest.split_once(' ').map(|(name, kind)| (name.to_owned(), kind.to_owned())).unwrap();
+            assert_eq!(help, family, "a family begins with its help");
+            assert!(seen.insert(family.clone()), "{family} is there twice");
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let name = series.split('{').next().unwrap();
+            let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line} in {family}");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+    for metric in crate::telemetry::names::ALL {
+        let probes = metric.name == "baton_health_probes_total";
+        assert!(seen.contains(metric.name) || probes, "{} is not exposed", metric.name);
+    }
+}
+
+#[test]
+fn readiness_gives_its_reasons_and_liveness_needs_none() {
+    let running = running();
+    assert_eq!((get(running.address, "/readyz").status, get(running.address, "/healthz").body.as_str()), (200, "ok\n"));
+    running.source.ready.store(false, Ordering::Relaxed);
+    let answer = get(running.address, "/readyz");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json(), serde_json::json!({ "ready": false, "reasons": ["no worker listens yet"] }));
+    assert_eq!(get(running.address, "/healthz").status, 200);
+}
+
+#[test]
+fn errors_are_problem_documents() {
+    let running = running();
+    let answer = get(running.address, "/api/v2/status");
+    assert_eq!(answer.status, 404);
+    assert!(answer.head.contains("content-type: application/problem+json"), "{}", answer.head);
+    assert_eq!(
+        answer.json(),
+        serde_json::json!({
+            "type": "about:blank", "title": "Not Found", "status": 404, "detail": "there is nothing at /api/v2/status",
+        })
+    );
+    let answer = ask(running.address, "DELETE", "/api/v1/status");
+    assert_eq!((answer.status, &answer.json()["detail"]), (405, &"/api/v1/status does not take DELETE".into()));
+    assert!(answer.head.contains("allow: get,head"), "{}", answer.head);
+    let long = get(running.address, &format!("/{}", "x".repeat(4000)));
+    assert_eq!((long.status, long.json()["detail"].as_str().map(str::len)), (404, Some(500)));
+}
+
+#[test]
+fn the_start_page_links_to_what_there_is() {
+    let running = running();
+    let page = get(running.address, "/");
+    let links: Vec<&str> = page.body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!links.is_empty());
+    for link in links {
+        assert_eq!(get(running.address, link).status, 200, "{link}");
+    }
+    assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
+}
+
+#[test]
+fn an_endless_header_is_refused() {
+    let running = running();
+    let mut stream = connect(running.address);
+    let line = format!("x-filler: {}\r\n", "x".repeat(1000));
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
+    // The answer and the end may come at any time from here on.
+    let refused = (0..10_000).any(|_| stream.write_all(line.as_bytes()).is_err());
+    assert!(refused, "ten megabytes of headers were taken");
+}
+
+#[test]
+fn a_body_that_nobody_asked_for_is_not_read() {
+    let running = running();
+    let request = "POST /api/v1/status HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nx";
+    assert_eq!(exchange(connect(running.address), request).status, 405);
+}
+
+#[test]
+fn stopping_closes_idle_connections_and_ends_the_thread() {
+    let running = running();
+    let mut idle = connect(running.address);
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut first = [0; 1];
+    idle.read_exact(&mut first).unwrap();
+    assert!(running.admin.stop(PATIENCE));
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).unwrap();
+    assert!(rest.ends_with(b"ok\n"));
+    assert_eq!(TcpStream::connect(running.address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn more_connections_than_places_wait_and_are_served_in_the_end() {
+    let running = running();
+    let held: Vec<TcpStream> = (0..server::CONNECTIONS_MAX)
+        .map(|_| {
+            let mut stream = connect(running.address);
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream.read_exact(&mut [0; 1]).unwrap();
+            stream
+        })
+        .collect();
+    let mut late = connect(running.address);
+    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let waiting = late.read(&mut [0; 1]).unwrap_err();
+    assert!(matches!(waiting.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{waiting}");
+    drop(held);
+    late.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn a_unix_socket_serves_the_same() {
+    let path = std::env::temp_dir().join(format!("baton-admin-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let source = Arc::new(Fixed { ready: AtomicBool::new(true) });
+    let state = Arc::new(AdminState { source, telemetry: Arc::new(Telemetry::new().unwrap()) });
+    let admin = start(Listener::Unix(listener), state).unwrap();
+    let stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let answer = exchange(stream, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
+    assert!(admin.stop(PATIENCE));
+    std::fs::remove_file(&path).unwrap();
+}

@@ -1,0 +1,233 @@
+//! What the admin API says, as plain data.
+//!
+//! Apart from the types inside, so that those can change while clients keep working. Fields are added, never renamed or
+//! removed; a client ignores those it does not know.
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::registry::Registry;
+use crate::upstream::admission;
+
+/// `GET /api/v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    pub version: String,
+    /// Number of the configuration generation in use.
+    pub generation: u64,
+    pub uptime_seconds: f64,
+    /// 0 to 100.
+    pub health_score: u32,
+    pub workers: u64,
+    /// Why the newest configuration was refused, while an older one is kept.
+    pub config_error: Option<String>,
+    pub listeners: Vec<ListenerView>,
+    pub upstreams: Vec<UpstreamView>,
+    pub spool: SpoolView,
+    pub access_log_dropped: AccessLogDropped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerView {
+    pub name: String,
+    /// As bound: with the port that the kernel chose where the configuration says 0.
+    pub address: String,
+    pub tls: bool,
+    /// Open ones; counted by the admin API.
+    pub connections: u64,
+    /// Those of the connections that are tunnels; counted by the admin API.
+    pub tunnels: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamView {
+    pub name: String,
+    /// As the configuration writes it.
+    pub strategy: String,
+    /// The one active master, where the upstream has such a mode.
+    pub active: Option<String>,
+    /// Failovers so far.
+    pub epoch: u32,
+    pub masters: Vec<MasterView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MasterView {
+    pub name: String,
+    /// As the configuration writes it.
+    pub address: String,
+    /// What a host name stands for at present.
+    pub resolved: Vec<String>,
+    pub health: Health,
+    pub operator_state: OperatorState,
+    pub role: Role,
+    pub circuit: Circuit,
+    /// Whether new requests may go to it, all reasons considered.
+    pub usable: bool,
+    /// Put aside by outlier detection.
+    pub ejected: bool,
+    /// Silent for too long; a probe is deciding.
+    pub suspect: bool,
+    /// A request found nothing listening; probes must pass before it is used again.
+    pub dead: bool,
+    pub priority: u32,
+    pub weight: u32,
+    pub in_flight: u64,
+    pub queued: u64,
+    /// Exchanges and further attempts since the process started; counted by the admin API.
+    pub requests: u64,
+    /// Those of them that failed; counted by the admin API.
+    pub failures: u64,
+    /// Mean duration since the process started, 0 before the first; counted by the admin API.
+    pub latency_ms: f64,
+    /// 99th percentile, at most 12.5 % too high; counted by the admin API.
+    pub latency_p99_ms: f64,
+    /// Messages in the spool that wait for it.
+    pub pending: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpoolView {
+    pub pending: u64,
+    pub dead_letters: u64,
+    pub oldest_seconds: f64,
+}
+
+/// Lines lost since the process started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLogDropped {
+    pub queue_full: u64,
+    pub write_error: u64,
+}
+
+/// `GET /readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    pub ready: bool,
+    pub reasons: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    Unknown,
+    Healthy,
+    Degraded,
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorState {
+    Ready,
+    Drain,
+    Maintenance,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Active,
+    Standby,
+    Fenced,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Circuit {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl StatusView {
+    /// Fills in what the data path has counted.
+    pub fn count(&mut self, registry: &Registry) {
+        let mut totals = registry.masters();
+        for upstream in &mut self.upstreams {
+            for master in &mut upstream.masters {
+                let total = totals.remove(&(upstream.name.clone(), master.name.clone())).unwrap_or_default();
+                master.requests = total.requests;
+                master.failures = total.failures;
+                master.latency_ms = total.duration.mean_micros().map_or(0.0, |micros| micros / 1000.0);
+                let p99 = total.duration.quantile_micros(0.99);
+                master.latency_p99_ms = p99.map_or(0.0, |micros| micros as f64 / 1000.0);
+            }
+        }
+        let open = registry.open_connections();
+        for listener in &mut self.listeners {
+            let open = open.get(&listener.name).copied().unwrap_or_default();
+            listener.connections = open.connections;
+            listener.tunnels = open.tunnels;
+        }
+    }
+}
+
+impl MasterView {
+    /// A master as one reading of its admission shows it. The rest is empty.
+    #[must_use]
+    pub fn new(name: &str, address: &str, admission: admission::Admission) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            resolved: Vec::new(),
+            health: admission.health().into(),
+            operator_state: admission.operator().into(),
+            role: admission.role().into(),
+            circuit: admission.circuit().into(),
+            usable: admission.tier() != admission::Tier::Out,
+            ejected: admission.ejected(),
+            suspect: admission.suspect(),
+            dead: admission.dead(),
+            priority: 0,
+            weight: 1,
+            in_flight: 0,
+            queued: 0,
+            requests: 0,
+            failures: 0,
+            latency_ms: 0.0,
+            latency_p99_ms: 0.0,
+            pending: 0,
+        }
+    }
+}
+
+impl From<admission::Health> for Health {
+    fn from(health: admission::Health) -> Self {
+        match health {
+            admission::Health::Unknown => Self::Unknown,
+            admission::Health::Healthy => Self::Healthy,
+            admission::Health::Degraded => Self::Degraded,
+            admission::Health::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<admission::OperatorState> for OperatorState {
+    fn from(state: admission::OperatorState) -> Self {
+        match state {
+            admission::OperatorState::Ready => Self::Ready,
+            admission::OperatorState::Drain => Self::Drain,
+            admission::OperatorState::Maintenance => Self::Maintenance,
+        }
+    }
+}
+
+impl From<admission::Role> for Role {
+    fn from(role: admission::Role) -> Self {
+        match role {
+            admission::Role::Active => Self::Active,
+            admission::Role::Standby => Self::Standby,
+            admission::Role::Fenced => Self::Fenced,
+        }
+    }
+}
+
+impl From<admission::Circuit> for Circuit {
+    fn from(circuit: admission::Circuit) -> Self {
+        match circuit {
+            admission::Circuit::Closed => Self::Closed,
+            admission::Circuit::Open => Self::Open,
+            admission::Circuit::HalfOpen => Self::HalfOpen,
+        }
+    }
+}
