@@ -1,0 +1,106 @@
+//! Configuration texts. A test writes the keys that it is about; the rest is the smallest that works.
+
+use std::net::SocketAddr;
+
+use super::Master;
+
+/// Probes fast enough for a test, slow enough not to be load.
+pub const PROBES: &str = "\
+health_check:
+  interval: 200ms
+  timeout: 500ms
+  unhealthy_threshold: 2
+  healthy_threshold: 2
+  http: { path: /health, json: { pointer: /state, healthy: [CONNECTED], degraded: [OPENING] } }";
+
+/// Webhook receivers must expect repeats, so a POST may be sent to another master.
+pub const RETRY: &str = "\
+retry: { attempts: 3, per_try_timeout: 2s, non_idempotent: true, on_status: [500, 502, 503, 504] }";
+
+/// One listener `gateway`, one route, one upstream `bots`.
+#[derive(Clone)]
+pub struct Config {
+    address: String,
+    listener: String,
+    route: String,
+    upstream: String,
+    masters: String,
+    top: String,
+}
+
+impl Config {
+    pub fn of(masters: &[Master]) -> Self {
+        masters.iter().fold(Self::empty(), |config, master| config.master(&master.name, master.address, ""))
+    }
+
+    /// Without a master.
+    pub fn empty() -> Self {
+        let [listener, route, upstream, masters, top] = Default::default();
+        Self { address: "127.0.0.1:0".into(), listener, route, upstream, masters, top }
+    }
+
+    /// Adds a master with further keys, such as `weight: 3, country: AE`.
+    pub fn master(mut self, name: &str, address: SocketAddr, keys: &str) -> Self {
+        let comma = if keys.is_empty() { "" } else { ", " };
+        self.masters += &format!("      - {{ name: {name}, address: \"{address}\"{comma}{keys} }}\n");
+        self
+    }
+
+    /// Binds the listener there instead of to a free port.
+    pub fn address(mut self, address: SocketAddr) -> Self {
+        self.address = address.to_string();
+        self
+    }
+
+    /// Adds lines to the listener.
+    pub fn listener(mut self, lines: &str) -> Self {
+        self.listener += &indented(lines);
+        self
+    }
+
+    /// Adds lines to the route.
+    pub fn route(mut self, lines: &str) -> Self {
+        self.route += &indented(lines);
+        self
+    }
+
+    /// Adds lines to the upstream.
+    pub fn upstream(mut self, lines: &str) -> Self {
+        self.upstream += &indented(lines);
+        self
+    }
+
+    /// Adds lines at the top level.
+    pub fn top(mut self, lines: &str) -> Self {
+        self.top += lines;
+        self.top += "\n";
+        self
+    }
+
+    /// The text; `state` is the directory for durable state.
+    pub fn text(&self, state: &std::path::Path) -> String {
+        let Self { address, listener, route, upstream, masters, top } = self;
+        format!(
+            "\
+workers: 2
+listeners:
+  - name: gateway
+    address: \"{address}\"
+{listener}routes:
+  - name: webhooks
+    upstream: bots
+{route}upstreams:
+  - name: bots
+{upstream}    masters:
+{masters}state: {{ path: \"{}\" }}
+admin: {{ address: \"127.0.0.1:0\" }}
+logging: {{ level: info, access_log: \"off\" }}
+{top}",
+            state.display()
+        )
+    }
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("    {line}\n")).collect()
+}

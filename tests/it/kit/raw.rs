@@ -1,0 +1,113 @@
+//! Byte-exact peers for protocol tests: what is sent and expected is written out, with a deadline on every wait.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::SOON;
+
+/// Longest message head that a peer waits for.
+const MAX_HEAD_BYTES: usize = 1 << 20;
+
+/// A master whose every byte the test decides.
+pub struct RawMaster {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+impl RawMaster {
+    pub async fn bind() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        Self { listener, address }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> Raw {
+        let (stream, _) = timeout(SOON, self.listener.accept()).await.expect("a connection in time").expect("a socket");
+        Raw::over(stream)
+    }
+}
+
+/// One side of a connection.
+pub struct Raw {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Raw {
+    pub async fn connect(to: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(to).await.expect("a connection"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("an option of every TCP socket");
+        Self { stream, unread: Vec::new() }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        timeout(SOON, self.stream.write_all(bytes.as_ref())).await.expect("room in time").expect("an open connection");
+        self
+    }
+
+    /// Half-closes: the other side reads the end, and can still write.
+    pub async fn finish(&mut self) -> &mut Self {
+        self.stream.shutdown().await.expect("an open connection");
+        self
+    }
+
+    /// The next bytes up to and with the empty line.
+    pub async fn head(&mut self) -> String {
+        loop {
+            if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = self.unread.drain(..at + 4).collect();
+                return String::from_utf8(head).expect("a head in ASCII");
+            }
+            assert!(self.unread.len() < MAX_HEAD_BYTES, "no end of the head");
+            assert!(self.read().await > 0, "the end after {:?}", String::from_utf8_lossy(&self.unread));
+        }
+    }
+
+    /// The next so many bytes.
+    pub async fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            assert!(self.read().await > 0, "the end after {:?}", String::from_utf8_lossy(&self.unread));
+        }
+        self.unread.drain(..count).collect()
+    }
+
+    /// Fails unless exactly these bytes come next.
+    pub async fn expect(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let expected = bytes.as_ref();
+        let got = self.take(expected.len()).await;
+        assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected));
+        self
+    }
+
+    /// Everything up to the end of the connection, a reset counting as an end.
+    pub async fn rest(&mut self) -> String {
+        while self.read().await > 0 {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned()
+    }
+
+    /// Fails unless the other side closes without another byte.
+    pub async fn expect_end(&mut self) {
+        assert_eq!(self.rest().await, "");
+    }
+
+    async fn read(&mut self) -> usize {
+        self.unread.reserve(16_384);
+        let read = timeout(SOON, self.stream.read_buf(&mut self.unread)).await;
+        read.expect("bytes or an end in time").unwrap_or(0)
+    }
+}
+
+/// The value of a header in a head as [`Raw::head`] gives it.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}

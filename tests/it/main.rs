@@ -1,0 +1,15 @@
+//! The whole program from outside: the real binary, real sockets, sample masters, and nothing that is not on loopback.
+//!
+//! One binary, because linking dominates. Each area is a file; [`kit`] is the language they are written in.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+
+mod kit;
+
+mod affinity;
+mod load;
+mod reload;
+mod start;
+mod stop;
+mod strategies;
+mod wire;
