@@ -33,14 +33,7 @@ def privileged():
     return os.geteuid() == 0
 
 
-def realtime(pid, wanted):
-    """Moves one thread into or out of the class that runs before all ordinary programs."""
-    if privileged():
-        policy, priority = (os.SCHED_RR, 1) if wanted else (os.SCHED_OTHER, 0)
-        os.sched_setscheduler(pid, policy, os.sched_param(priority))
-
-
-def pinned(core, before_others=False):
+def pinned(core):
     """What a child does before it becomes its program: stay on one core, and end when the benchmark ends."""
 
     libc = ctypes.CDLL(None)
@@ -50,9 +43,8 @@ def pinned(core, before_others=False):
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.sched_setaffinity(0, {core})
         if privileged():
+            # Not a real-time class: that would starve the kernel's own threads, which deliver packets under load.
             os.setpriority(os.PRIO_PROCESS, 0, NICE)
-        if before_others:
-            realtime(0, True)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
@@ -114,10 +106,6 @@ class Process:
                 fields = file.read().rsplit(")", 1)[1].split()
             user, system = user + int(fields[11]), system + int(fields[12])
         return user, system
-
-    def before_others(self, wanted):
-        for thread in self.threads():
-            realtime(int(thread.rsplit("/", 1)[1]), wanted)
 
     def memory_bytes(self):
         """Proportional set size: private pages, and a fair share of the shared ones."""
@@ -185,7 +173,7 @@ def busy_seconds():
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def read_json(argv, core, log, before_others=False, timeout=120):
+def read_json(argv, core, log, timeout=120):
     """Runs a load to its end; its one line of JSON and the CPU time that it took."""
     with open(log, "ab") as errors:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -194,7 +182,7 @@ def read_json(argv, core, log, before_others=False, timeout=120):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            preexec_fn=pinned(core, before_others),
+            preexec_fn=pinned(core),
             timeout=timeout,
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
