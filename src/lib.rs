@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod balance;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
@@ -9,11 +10,15 @@ pub mod exchange;
 pub mod health;
 pub mod http;
 pub mod ids;
+pub mod listener;
 pub mod net;
 pub mod proxy;
 pub mod routing;
 pub mod sample;
+pub mod server;
 pub mod snapshot;
 pub mod sync;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
+pub mod worker;

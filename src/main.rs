@@ -1,1 +1,5 @@
-fn main() {}
+//! See [`baton::cli`].
+
+fn main() -> std::process::ExitCode {
+    baton::cli::main()
+}

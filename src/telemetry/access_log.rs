@@ -33,7 +33,7 @@ const QUEUE_BATCHES: usize = 128;
 pub struct AccessLog {
     shared: Arc<Shared>,
     sender: SyncSender<Batch>,
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
 }
 
 /// One worker's end of the log. It belongs to one thread.
@@ -96,7 +96,7 @@ impl AccessLog {
             // Nobody may be waiting for it.
             let _ = end.try_send(());
         })?;
-        Ok(Self { shared, sender, ended })
+        Ok(Self { shared, sender, ended: Mutex::new(ended) })
     }
 
     /// A new worker's end.
@@ -140,9 +140,9 @@ impl AccessLog {
     /// Writes what is queued and ends the writer. Call it when the workers have flushed. Says whether everything was
     /// written within the time; a target that blocks for longer is given up.
     #[must_use]
-    pub fn close(self, within: Duration) -> bool {
+    pub fn close(&self, within: Duration) -> bool {
         self.end();
-        self.ended.recv_timeout(within).is_ok()
+        lock(&self.ended).recv_timeout(within).is_ok()
     }
 
     fn turn_to(&self, target: Target) {

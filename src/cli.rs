@@ -1,0 +1,106 @@
+//! The command line: what was asked for, done, and an exit code.
+//!
+//! Exit codes: 0 well, 1 failed at run time, 2 wrong usage or configuration.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+use crate::server::{self, Failure};
+use crate::{demo, sample};
+
+/// A layer-4/7 load balancer between WhatsApp gateways and the bots that answer them.
+#[derive(Debug, Parser)]
+#[command(name = "baton", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy
+    Run {
+        /// Configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration file and explain what is wrong with it
+    Check {
+        /// Configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show the balancer coping: three sample masters, a sample gateway and the proxy, all on loopback
+    Demo(demo::Args),
+    /// Run a bot that answers everything, to try things with
+    SampleMaster(sample::master::Args),
+    /// Send webhooks at a fixed rate and measure the answers
+    SampleGateway(sample::gateway::Args),
+    /// Print the JSON Schema of the configuration
+    Schema,
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Clap ends the process by itself for --help and for wrong usage, with 0 and 2.
+    match Cli::parse().command {
+        Command::Run { config } => match server::run(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                say(&mut std::io::stderr(), &failure.to_string());
+                ExitCode::from(if matches!(failure, Failure::Config(_)) { 2 } else { 1 })
+            }
+        },
+        Command::Check { config } => check(&config),
+        Command::Demo(args) => with_runtime(demo::run(args)),
+        Command::SampleMaster(args) => with_runtime(sample::master::run(args)),
+        Command::SampleGateway(args) => with_runtime(sample::gateway::run(args)),
+        Command::Schema => {
+            say(&mut std::io::stdout(), &config::schema());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn check(path: &Path) -> ExitCode {
+    match config::load(path) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                say(&mut std::io::stderr(), &loaded.warnings.to_string());
+            }
+            let config = &loaded.config;
+            let (listeners, routes) = (config.listeners.len(), config.routes.len());
+            let masters: usize = config.upstreams.iter().map(|upstream| upstream.masters.len()).sum();
+            let (path, upstreams) = (path.display(), config.upstreams.len());
+            let counts = format!("{listeners} listeners, {routes} routes, {upstreams} upstreams, {masters} masters");
+            say(&mut std::io::stdout(), &format!("{path} is valid: {counts}"));
+            ExitCode::SUCCESS
+        }
+        Err(diagnostics) => {
+            say(&mut std::io::stderr(), &diagnostics.to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn with_runtime(work: impl Future<Output = std::io::Result<()>>) -> ExitCode {
+    let outcome =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| runtime.block_on(work));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a text and a line end. A reader that has gone away wants to hear no more.
+fn say(to: &mut impl Write, text: &str) {
+    let _ = writeln!(to, "{}", text.trim_end());
+}

@@ -1,0 +1,248 @@
+//! One thread accepts for all listeners and hands each connection to the worker with the fewest.
+//!
+//! Gateways keep a handful of connections open for days. With a socket for each worker (`SO_REUSEPORT`) the kernel deals them
+//! out by hash, and four connections on two workers end up three to one or four to none as often as not; counted, they are
+//! two and two. The price is one hand-over for each connection, not for each request.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::bind::Bound;
+
+/// Connections that may wait for a worker to take them up.
+pub const LANE_DEPTH: usize = 1024;
+
+/// Wait after an accept failed, so that being out of descriptors does not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub struct Accepted {
+    pub socket: Socket,
+    /// `None` for a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Its place under the listener's connection limit.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// An accepted, non-blocking socket.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The way to one worker.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    pub sender: mpsc::Sender<Accepted>,
+    /// Connections the worker has or is about to get. The acceptor adds, the worker subtracts.
+    pub load: Arc<AtomicUsize>,
+}
+
+/// All listeners that are open. Dropping it closes them.
+#[derive(Debug)]
+pub struct Acceptor {
+    runtime: Handle,
+    lanes: Arc<[Lane]>,
+    open: Mutex<HashMap<String, Open>>,
+    /// Dropped with the acceptor, which ends its thread.
+    _alive: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Open {
+    address: String,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    places: Arc<Semaphore>,
+    limit: usize,
+    /// Dropped with this, which closes the socket.
+    _stop: watch::Sender<()>,
+}
+
+impl Acceptor {
+    /// Starts the accepting thread.
+    ///
+    /// # Errors
+    /// When the thread or its event loop cannot be made.
+    pub fn start(lanes: Vec<Lane>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (alive, mut ended) = watch::channel(());
+        std::thread::Builder::new().name("accept".to_owned()).spawn(move || {
+            // An error says that the acceptor was dropped.
+            runtime.block_on(async { while ended.changed().await.is_ok() {} });
+        })?;
+        Ok(Self { runtime: handle, lanes: lanes.into(), open: Mutex::default(), _alive: alive })
+    }
+
+    /// Accepts from `bound` under this name from now on, up to `limit` connections at once.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched.
+    pub fn open(&self, name: &str, bound: Bound, tls: Option<Arc<ServerConfig>>, limit: usize) -> io::Result<()> {
+        let (stop, stopping) = watch::channel(());
+        let tls = Arc::new(ArcSwapOption::new(tls));
+        let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        let address = bound.address();
+        let listening = Listening {
+            name: Arc::from(name),
+            tls: tls.clone(),
+            places: places.clone(),
+            lanes: self.lanes.clone(),
+            stopping,
+        };
+        let _context = self.runtime.enter();
+        let door = match bound {
+            Bound::Tcp(listener) => Door::Tcp(TcpListener::from_std(listener)?),
+            Bound::Unix(listener, path) => Door::Unix(UnixListener::from_std(listener)?, path),
+        };
+        self.runtime.spawn(listening.run(door));
+        self.with(|open| open.insert(name.to_owned(), Open { address, tls, places, limit, _stop: stop }));
+        Ok(())
+    }
+
+    /// Changes what a reload may change about an open listener; its socket and connections stay.
+    pub fn change(&self, name: &str, tls: Option<Arc<ServerConfig>>, limit: usize) {
+        self.with(|open| {
+            let Some(open) = open.get_mut(name) else { return };
+            open.tls.store(tls);
+            let limit = limit.min(Semaphore::MAX_PERMITS);
+            if limit > open.limit {
+                open.places.add_permits(limit - open.limit);
+            } else {
+                // Places in use are taken away as they come free.
+                let (places, surplus) = (open.places.clone(), open.limit - limit);
+                let surplus = surplus - places.forget_permits(surplus);
+                if let Ok(surplus @ 1..) = u32::try_from(surplus) {
+                    self.runtime.spawn(async move { places.acquire_many(surplus).await.map(|taken| taken.forget()) });
+                }
+            }
+            open.limit = limit;
+        });
+    }
+
+    /// Closes a listener after dealing out what the kernel has accepted for it; its connections stay.
+    pub fn close(&self, name: &str) {
+        self.with(|open| open.remove(name));
+    }
+
+    /// Closes all.
+    pub fn close_all(&self) {
+        self.with(HashMap::clear);
+    }
+
+    /// Whether each listener accepts TLS, and its address as bound.
+    #[must_use]
+    pub fn addresses(&self) -> HashMap<String, (String, bool)> {
+        self.with(|open| {
+            let told =
+                |(name, open): (&String, &Open)| (name.clone(), (open.address.clone(), open.tls.load().is_some()));
+            open.iter().map(told).collect()
+        })
+    }
+
+    fn with<R>(&self, run: impl FnOnce(&mut HashMap<String, Open>) -> R) -> R {
+        run(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Listening {
+    name: Arc<str>,
+    tls: Arc<ArcSwapOption<ServerConfig>>,
+    places: Arc<Semaphore>,
+    lanes: Arc<[Lane]>,
+    stopping: watch::Receiver<()>,
+}
+
+/// A listening socket on the acceptor's event loop.
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Door {
+    /// Cancel-safe.
+    async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Socket::Tcp(stream.into_std()?), Some(peer.ip())))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Socket::Unix(stream.into_std()?), None))
+            }
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // The file has done its service; should it be gone already, so much the better.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Listening {
+    async fn run(mut self, door: Door) {
+        let mut turn = 0;
+        loop {
+            let place = tokio::select! {
+                _ = self.stopping.changed() => break,
+                place = self.places.clone().acquire_owned() => place,
+            };
+            let Ok(place) = place else { break };
+            let accepted = tokio::select! {
+                biased;
+                accepted = door.accept() => accepted,
+                _ = self.stopping.changed() => break,
+            };
+            match accepted {
+                Ok(accepted) => self.deal(accepted, place, &mut turn).await,
+                // The client left while it waited.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(listener = &*self.name, %error, "cannot accept; the limit on open files may be reached");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        // Closing the socket resets what the kernel has accepted and nobody has fetched.
+        while let Ok(place) = self.places.clone().try_acquire_owned() {
+            let now = tokio::time::timeout(Duration::ZERO, door.accept()).await;
+            let Ok(Ok(accepted)) = now else { break };
+            self.deal(accepted, place, &mut turn).await;
+        }
+    }
+
+    /// To the worker with the fewest connections; among equals in turn.
+    async fn deal(&self, (socket, peer): (Socket, Option<IpAddr>), place: OwnedSemaphorePermit, turn: &mut usize) {
+        *turn = turn.wrapping_add(1);
+        let count = self.lanes.len();
+        let lanes = (0..count).filter_map(|offset| self.lanes.get((*turn + offset) % count));
+        let Some(lane) = lanes.min_by_key(|lane| lane.load.load(Ordering::Relaxed)) else { return };
+        lane.load.fetch_add(1, Ordering::Relaxed);
+        let tls = self.tls.load_full();
+        let accepted = Accepted { socket, peer, listener: self.name.clone(), tls, place };
+        if lane.sender.send(accepted).await.is_err() {
+            lane.load.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Listening sockets: bound once, kept over reloads, and one acceptor that deals connections out to the workers.
+
+pub mod accept;
+pub mod bind;

@@ -1,0 +1,326 @@
+//! The running proxy: everything put together, kept up to date, and taken down in order.
+//!
+//! ```text
+//! start:   load ─▶ bind ─▶ workers ─▶ first probes ─▶ accept ─▶ "ready"
+//! reload:  load ─▶ bind what is new ─▶ publish one snapshot ─▶ close what is gone      (any error: nothing changed)
+//! stop:    not ready ─▶ close listeners ─▶ workers drain ─▶ deadline
+//! ```
+
+mod files;
+mod reload;
+mod status;
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::{self, AdminState};
+use crate::config::{self, Diagnostics, Loaded, model};
+use crate::health::checker::{Change, Checker, Event, MonitoredMaster};
+use crate::listener::accept::Acceptor;
+use crate::listener::bind::{Bound, bind};
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::logging::{self, LogLevel};
+use crate::telemetry::{Telemetry, names};
+use crate::tls;
+use crate::upstream::admission::Health;
+use crate::worker::{self, Phase, Supplies, Worker};
+
+/// How long the start waits for the first verdict about each master. Until then connections wait in the kernel.
+const FIRST_VERDICTS: Duration = Duration::from_secs(2);
+
+/// How often pins that have expired are looked for, and the time series kept up.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the admin listener may take to finish.
+const ADMIN_STOP: Duration = Duration::from_millis(500);
+
+/// What the access log may take to write what is queued.
+const LOG_CLOSE: Duration = Duration::from_secs(2);
+
+/// Why the proxy did not start, or ended.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration is wrong.
+    Config(Diagnostics),
+    /// Anything else, as one line.
+    Runtime(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(diagnostics) => diagnostics.fmt(f),
+            Self::Runtime(line) => write!(f, "error: {line}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<String> for Failure {
+    fn from(line: String) -> Self {
+        Self::Runtime(line)
+    }
+}
+
+/// What the control plane and the admin listener share.
+pub(crate) struct Control {
+    path: PathBuf,
+    published: Arc<ArcSwap<Snapshot>>,
+    acceptor: Acceptor,
+    checker: Checker,
+    telemetry: Arc<Telemetry>,
+    access_log: AccessLog,
+    log_level: LogLevel,
+    workers: usize,
+    started: Instant,
+    stopping: AtomicBool,
+    /// Hash of the configuration in use.
+    hash: Mutex<u64>,
+    /// Why the newest configuration was refused.
+    config_error: Mutex<Option<String>>,
+}
+
+/// Runs the proxy with this configuration until a signal ends it.
+///
+/// # Errors
+/// [`Failure`], before anything was accepted.
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let Loaded { config, warnings, hash, files } = config::load(path).map_err(Failure::Config)?;
+    if !warnings.is_empty() {
+        // Losing a warning is no reason not to start.
+        let _ = write!(std::io::stderr(), "{warnings}");
+    }
+    let log_level =
+        logging::init(&config.logging.level, logging::Format::detect()).map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot make an event loop: {error}"))?;
+    runtime.block_on(serve(path, config, hash, files, log_level))
+}
+
+async fn serve(
+    path: &Path,
+    config: model::Config,
+    hash: u64,
+    files: Vec<PathBuf>,
+    log_level: LogLevel,
+) -> Result<(), Failure> {
+    let telemetry = Arc::new(Telemetry::new().map_err(|error| format!("cannot set up metrics: {error}"))?);
+    let listeners = bind_all(&config)?;
+    let admin_socket = bind(&config.admin.address, "admin.address")?;
+    let access_log = AccessLog::open(&config.logging.access_log)
+        .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
+    let drain_timeout = config.drain_timeout;
+    let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, None)));
+    let snapshot = published.load_full();
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let workers = start_workers(&snapshot, &published, &telemetry, &access_log, &phases)?;
+    let lanes = workers.iter().map(|worker| worker.lane.clone()).collect();
+    let acceptor = Acceptor::start(lanes).map_err(|error| format!("cannot start the acceptor: {error}"))?;
+    let checker = Checker::new(tokio::runtime::Handle::current(), on_change(telemetry.clone()));
+    checker.update(monitored(&snapshot));
+    let control = Arc::new(Control {
+        path: path.to_owned(),
+        published,
+        acceptor,
+        checker,
+        telemetry,
+        access_log,
+        log_level,
+        workers: workers.len(),
+        started: Instant::now(),
+        stopping: AtomicBool::new(false),
+        hash: Mutex::new(hash),
+        config_error: Mutex::default(),
+    });
+    let admin_address = admin_socket.address();
+    let admin = start_admin(admin_socket, &control)?;
+    first_verdicts(&snapshot).await;
+    announce(&control, &snapshot, listeners, &admin_address)?;
+    let fast = watch_over(&control, files).await?;
+    stop(&control, &phase, workers, if fast { Duration::ZERO } else { drain_timeout }).await;
+    admin.stop(ADMIN_STOP);
+    if !control.access_log.close(LOG_CLOSE) {
+        tracing::warn!("the access log did not take its last lines in time");
+    }
+    Ok(())
+}
+
+/// A listener of the configuration, bound.
+struct Ready {
+    name: String,
+    bound: Bound,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limit: usize,
+}
+
+fn bind_all(config: &model::Config) -> Result<Vec<Ready>, String> {
+    let ready = |listener: &model::Listener| {
+        let tls = certificates(listener)?;
+        let bound = bind(&listener.address, &format!("listener {}", listener.name))?;
+        Ok(Ready { name: listener.name.clone(), bound, tls, limit: listener.limits.connections })
+    };
+    config.listeners.iter().map(ready).collect()
+}
+
+fn certificates(listener: &model::Listener) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
+    let built = listener.tls.as_ref().map(tls::server::server_config).transpose();
+    built.map_err(|error| format!("listener {}: {error}", listener.name))
+}
+
+fn start_workers(
+    snapshot: &Snapshot,
+    published: &Arc<ArcSwap<Snapshot>>,
+    telemetry: &Telemetry,
+    access_log: &AccessLog,
+    phases: &watch::Receiver<Phase>,
+) -> Result<Vec<Worker>, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let start = |index| {
+        let supplies = Supplies {
+            published: published.clone(),
+            metrics: telemetry.hot.worker(),
+            log: access_log.worker(),
+            phase: phases.clone(),
+        };
+        worker::start(index, supplies).map_err(|error| format!("cannot start worker {index}: {error}"))
+    };
+    (0..snapshot.config.workers.unwrap_or(cores)).map(start).collect()
+}
+
+fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<admin::Admin, String> {
+    let listener = match socket {
+        Bound::Tcp(listener) => admin::Listener::Tcp(listener),
+        Bound::Unix(listener, _) => admin::Listener::Unix(listener),
+    };
+    let state = AdminState { source: control.clone(), telemetry: control.telemetry.clone() };
+    admin::start(listener, Arc::new(state)).map_err(|error| format!("cannot start the admin listener: {error}"))
+}
+
+fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
+    let watched = snapshot.masters().map(|(upstream, settings, master)| MonitoredMaster {
+        master: master.clone(),
+        name: settings.name.clone(),
+        check: upstream.settings.health_check.clone(),
+    });
+    watched.collect()
+}
+
+/// Writes each change of a master's state to the log, and counts ejections.
+fn on_change(telemetry: Arc<Telemetry>) -> Arc<crate::health::checker::OnChange> {
+    Arc::new(move |change: &Change| {
+        let (upstream, master, evidence) = (change.master.upstream(), &*change.name, &*change.evidence);
+        match change.event {
+            Event::Health(Health::Failed) => tracing::error!(upstream, master, evidence, "master failed"),
+            Event::Health(Health::Degraded) => tracing::warn!(upstream, master, evidence, "master degraded"),
+            Event::Health(health) => tracing::info!(upstream, master, evidence, "master {health:?}"),
+            Event::Suspected => tracing::warn!(upstream, master, evidence, "master suspected, probing it"),
+            Event::Cleared => tracing::info!(upstream, master, evidence, "suspicion cleared"),
+            Event::Ejected => {
+                telemetry.cold.counter(&names::MASTER_EJECTIONS, &[upstream, master]).increment(1);
+                tracing::warn!(upstream, master, evidence, "master ejected");
+            }
+            Event::Returned => tracing::info!(upstream, master, evidence, "ejection over"),
+            Event::Circuit(circuit) => tracing::warn!(upstream, master, evidence, "circuit {circuit:?}"),
+        }
+    })
+}
+
+/// Waits until each master has a verdict, but not for long: a hanging one must not keep the others from serving.
+async fn first_verdicts(snapshot: &Snapshot) {
+    let unknown = || snapshot.masters().any(|(_, _, master)| master.admission().health() == Health::Unknown);
+    let waiting = async {
+        while unknown() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Those still unknown stay out of rotation until their probe is answered.
+    let _ = tokio::time::timeout(FIRST_VERDICTS, waiting).await;
+}
+
+/// Opens the listeners and says where they are.
+fn announce(control: &Control, snapshot: &Snapshot, listeners: Vec<Ready>, admin: &str) -> Result<(), String> {
+    let mut said = String::new();
+    for Ready { name, bound, tls, limit } in listeners {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        said.push_str(&format!("listening on {scheme}://{} (listener {name})\n", bound.address()));
+        control.acceptor.open(&name, bound, tls, limit).map_err(|error| format!("listener {name}: {error}"))?;
+    }
+    said.push_str(&format!("admin on http://{admin}\nready\n"));
+    tracing::info!(generation = snapshot.generation, workers = control.workers, "ready");
+    // With standard output closed nobody is waiting for these lines.
+    let _ = std::io::stdout().write_all(said.as_bytes());
+    Ok(())
+}
+
+/// Reloads on SIGHUP and when a file changes. Returns on SIGTERM (false) or SIGINT (true: stop fast).
+async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>) -> Result<bool, String> {
+    let caught = |kind| signal(kind).map_err(|error| format!("cannot catch signals: {error}"));
+    let (mut hangup, mut terminate, mut interrupt) =
+        (caught(SignalKind::hangup())?, caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+    let mut files = files::Files::watch(&control.path, files);
+    let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                if let Err(error) = control.access_log.reopen() {
+                    tracing::error!(%error, "cannot reopen the access log");
+                }
+                files.follow(control.reload(false));
+            }
+            () = files.changed() => files.follow(control.reload(true)),
+            _ = upkeep.tick() => control.upkeep(),
+            _ = terminate.recv() => return Ok(false),
+            _ = interrupt.recv() => return Ok(true),
+        }
+    }
+}
+
+async fn stop(control: &Control, phase: &watch::Sender<Phase>, workers: Vec<Worker>, patience: Duration) {
+    control.stopping.store(true, Ordering::Release);
+    tracing::info!(seconds = patience.as_secs_f32(), "stopping; waiting at most this long for requests in flight");
+    control.acceptor.close_all();
+    phase.send_replace(Phase::Draining);
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline && workers.iter().any(|worker| !worker.thread.is_finished()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let cut = workers.iter().filter(|worker| !worker.thread.is_finished()).count();
+    phase.send_replace(Phase::Stopped);
+    for worker in workers {
+        if worker.thread.join().is_err() {
+            tracing::error!("a worker had panicked");
+        }
+    }
+    if cut > 0 && patience > Duration::ZERO {
+        tracing::warn!(workers = cut, "the time to drain was over; what was still open has been closed");
+    }
+    tracing::info!("stopped");
+}
+
+impl Control {
+    fn upkeep(&self) {
+        self.telemetry.cold.upkeep();
+        let now = crate::clock::now();
+        for upstream in &self.published.load().upstreams {
+            if let Some(pins) = &upstream.pins {
+                pins.sweep(now);
+            }
+        }
+    }
+
+    fn set_config_error(&self, error: Option<String>) {
+        *self.config_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}

@@ -1,0 +1,117 @@
+//! A new configuration while running: all of it, or none of it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use super::{Control, Ready, certificates, monitored};
+use crate::config::model::{Config, Listener};
+use crate::config::{self, Loaded};
+use crate::listener::bind::bind;
+use crate::snapshot::Snapshot;
+use crate::telemetry::names;
+
+impl Control {
+    /// Reads the configuration again and puts it into use. `if_changed` leaves things alone when the text and all files it
+    /// names are what they were. Returns the files to watch, when they may have changed.
+    ///
+    /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds.
+    pub fn reload(&self, if_changed: bool) -> Option<Vec<PathBuf>> {
+        let outcome = config::load(&self.path).map_err(|diagnostics| diagnostics.to_string()).and_then(|loaded| {
+            if if_changed && *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash {
+                return Ok(None);
+            }
+            self.apply(loaded).map(Some)
+        });
+        let counted = |outcome| self.telemetry.cold.counter(&names::CONFIG_RELOADS, &[outcome]).increment(1);
+        match outcome {
+            Ok(None) => {
+                self.set_config_error(None);
+                None
+            }
+            Ok(Some(files)) => {
+                counted("applied");
+                self.set_config_error(None);
+                Some(files)
+            }
+            Err(error) => {
+                counted("rejected");
+                tracing::error!("the new configuration is refused, the old one stays in use\n{error}");
+                self.set_config_error(Some(error));
+                None
+            }
+        }
+    }
+
+    fn apply(&self, loaded: Loaded) -> Result<Vec<PathBuf>, String> {
+        let Loaded { config, warnings, hash, files } = loaded;
+        let previous = self.published.load_full();
+        let plan = self.plan(&previous.config, &config)?;
+        self.access_log
+            .reconfigure(&config.logging.access_log)
+            .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
+        self.log_level.set(&config.logging.level).map_err(|error| error.to_string())?;
+        // From here on nothing can fail.
+        if !warnings.is_empty() {
+            tracing::warn!("{warnings}");
+        }
+        for change in config::diff(&previous.config, &config) {
+            tracing::info!("configuration: {change}");
+        }
+        let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
+        self.published.store(snapshot.clone());
+        self.checker.update(monitored(&snapshot));
+        self.carry_out(plan);
+        *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
+        tracing::info!(generation = snapshot.generation, "configuration reloaded");
+        Ok(files)
+    }
+
+    /// Prepares everything about the listeners that can fail.
+    fn plan(&self, old: &Config, new: &Config) -> Result<Plan, String> {
+        if old.workers != new.workers {
+            tracing::warn!("`workers` takes effect at the next start");
+        }
+        if old.admin != new.admin {
+            tracing::warn!("`admin` takes effect at the next start");
+        }
+        let same = |one: &Listener, other: &Listener| one.name == other.name && one.address == other.address;
+        let mut plan = Plan::default();
+        for listener in &new.listeners {
+            let tls = certificates(listener)?;
+            let limit = listener.limits.connections;
+            if old.listeners.iter().any(|known| same(known, listener)) {
+                plan.change.push((listener.name.clone(), tls, limit));
+            } else {
+                let bound = bind(&listener.address, &format!("listener {}", listener.name))?;
+                plan.open.push(Ready { name: listener.name.clone(), bound, tls, limit });
+            }
+        }
+        let gone = old.listeners.iter().filter(|known| !new.listeners.iter().any(|listener| same(known, listener)));
+        plan.close = gone.map(|listener| listener.name.clone()).collect();
+        Ok(plan)
+    }
+
+    fn carry_out(&self, plan: Plan) {
+        for name in plan.close {
+            self.acceptor.close(&name);
+        }
+        for (name, tls, limit) in plan.change {
+            self.acceptor.change(&name, tls, limit);
+        }
+        for Ready { name, bound, tls, limit } in plan.open {
+            let address = bound.address();
+            match self.acceptor.open(&name, bound, tls, limit) {
+                Ok(()) => tracing::info!(listener = name, address, "listening"),
+                Err(error) => tracing::error!(listener = name, address, %error, "cannot watch the new listener"),
+            }
+        }
+    }
+}
+
+/// What becomes of the listeners.
+#[derive(Default)]
+struct Plan {
+    open: Vec<Ready>,
+    change: Vec<(String, Option<Arc<rustls::ServerConfig>>, usize)>,
+    close: Vec<String>,
+}

@@ -1,0 +1,83 @@
+//! What the admin listener tells about the running proxy.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::Control;
+use crate::admin::Source;
+use crate::admin::view::{AccessLogDropped, ListenerView, MasterView, SpoolView, StatusView, UpstreamView};
+use crate::config::model;
+use crate::snapshot::Upstream;
+use crate::upstream::admission::Tier;
+use crate::upstream::master::Master;
+
+impl Source for Control {
+    fn status(&self) -> StatusView {
+        let snapshot = self.published.load_full();
+        let bound = self.acceptor.addresses();
+        let listener = |listener: &model::Listener| {
+            let (address, tls) = bound.get(&listener.name).cloned().unwrap_or_default();
+            ListenerView { name: listener.name.clone(), address, tls, connections: 0, tunnels: 0 }
+        };
+        let dropped = self.access_log.dropped();
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: snapshot.generation,
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            health_score: health_score(&snapshot.upstreams),
+            workers: self.workers as u64,
+            config_error: self.config_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            listeners: snapshot.config.listeners.iter().map(listener).collect(),
+            upstreams: snapshot.upstreams.iter().map(|upstream| upstream_view(upstream)).collect(),
+            spool: SpoolView::default(),
+            access_log_dropped: AccessLogDropped { queue_full: dropped.queue_full, write_error: dropped.write_error },
+        }
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(vec!["this process is stopping".to_owned()]);
+        }
+        let snapshot = self.published.load_full();
+        if snapshot.masters().any(|(_, _, master)| master.admission().tier() != Tier::Out) {
+            return Ok(());
+        }
+        let reason = |upstream: &model::Upstream| format!("no master of upstream {} can be used", upstream.name);
+        Err(snapshot.config.upstreams.iter().map(reason).collect())
+    }
+}
+
+/// The share of masters that take new requests, in the upstream where it is lowest.
+fn health_score(upstreams: &[std::sync::Arc<Upstream>]) -> u32 {
+    let score = |upstream: &std::sync::Arc<Upstream>| {
+        let usable = upstream.masters.iter().filter(|master| master.admission().tier() == Tier::Full).count();
+        u32::try_from(100 * usable / upstream.masters.len().max(1)).unwrap_or(0)
+    };
+    upstreams.iter().map(score).min().unwrap_or(100)
+}
+
+fn upstream_view(upstream: &Upstream) -> UpstreamView {
+    let masters = upstream.settings.masters.iter().zip(&upstream.masters);
+    UpstreamView {
+        name: upstream.settings.name.clone(),
+        strategy: upstream.settings.strategy.name().to_owned(),
+        active: None,
+        epoch: 0,
+        masters: masters.map(|(settings, master)| master_view(settings, master)).collect(),
+    }
+}
+
+fn master_view(settings: &model::Master, master: &Master) -> MasterView {
+    let admission = master.admission();
+    let mut view = MasterView::new(&settings.name, &settings.address.to_string(), admission);
+    view.resolved = match settings.address {
+        model::Address::Name { .. } => master.addresses().iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    view.usable = admission.tier() == Tier::Full;
+    view.priority = settings.priority;
+    view.weight = settings.weight;
+    view.in_flight = u64::from(master.permits().in_flight());
+    view.queued = u64::from(master.permits().queued());
+    view
+}

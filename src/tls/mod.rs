@@ -1,0 +1,3 @@
+//! TLS: certificates read from files and chosen by the name a client asks for.
+
+pub mod server;

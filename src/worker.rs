@@ -1,0 +1,204 @@
+//! A worker: one thread with its own event loop, connections, pools and counters.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::spawn_local;
+
+use crate::clock;
+use crate::exchange::local::Local;
+use crate::listener::accept::{Accepted, LANE_DEPTH, Lane, Socket};
+use crate::net::stream::Stream;
+use crate::net::watch::SWEEP_INTERVAL;
+use crate::proxy::http::connection::{Connection, Shared};
+use crate::proxy::http::entrance::{Entrance, Peer};
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::WorkerLog;
+use crate::telemetry::hot::{ListenerSlot, Refusal};
+use crate::telemetry::registry::WorkerMetrics;
+use crate::tls::server::HANDSHAKE_TIMEOUT;
+
+/// Sweeps between two flushes of the access log: a line is at most a quarter of a second behind.
+const SWEEPS_PER_FLUSH: u32 = 10;
+
+/// What a worker is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Serving,
+    /// Answer what is in flight, close what is idle, then end.
+    Draining,
+    /// End now.
+    Stopped,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub lane: Lane,
+    pub thread: JoinHandle<()>,
+}
+
+/// What a worker gets from outside.
+#[derive(Debug)]
+pub struct Supplies {
+    pub published: Arc<ArcSwap<Snapshot>>,
+    pub metrics: WorkerMetrics,
+    pub log: WorkerLog,
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Starts worker number `index`.
+///
+/// # Errors
+/// When its thread or event loop cannot be made.
+pub fn start(index: usize, supplies: Supplies) -> io::Result<Worker> {
+    let (sender, incoming) = mpsc::channel(LANE_DEPTH);
+    let lane = Lane { sender, load: Arc::default() };
+    let load = lane.load.clone();
+    let (report, reported) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        // A local event loop has to be made on the thread that runs it.
+        match tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()) {
+            Ok(runtime) => {
+                // The channel holds one report, and this is the only one.
+                let _ = report.try_send(Ok(()));
+                runtime.block_on(run(supplies, incoming, load));
+            }
+            Err(error) => {
+                let _ = report.try_send(Err(error));
+            }
+        }
+    })?;
+    reported.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it began")))?;
+    Ok(Worker { lane, thread })
+}
+
+async fn run(supplies: Supplies, mut incoming: mpsc::Receiver<Accepted>, load: Arc<AtomicUsize>) {
+    let Supplies { published, metrics, log, mut phase } = supplies;
+    let local = Rc::new(Local::new(&published, metrics));
+    let shared = Rc::new(Shared { local: local.clone(), log, scratch: RefCell::default() });
+    let crew =
+        Rc::new(Crew { shared, load, open: Cell::new(0), emptied: Notify::new(), entrances: RefCell::default() });
+    spawn_local(sweep(crew.shared.clone()));
+    loop {
+        let draining = *phase.borrow_and_update();
+        match draining {
+            Phase::Stopped => break,
+            Phase::Draining => local.watch.drain(),
+            Phase::Serving => {}
+        }
+        tokio::select! {
+            biased;
+            changed = phase.changed() => if changed.is_err() { break },
+            accepted = incoming.recv() => match accepted {
+                Some(accepted) => crew.take(accepted),
+                None => break,
+            },
+            () = crew.empty(), if draining == Phase::Draining && incoming.is_empty() => break,
+        }
+    }
+    crew.shared.log.flush();
+}
+
+/// Looks after deadlines, silent masters, idle connections and the access log, for as long as the worker lives.
+async fn sweep(shared: Rc<Shared>) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sweeps = 0;
+    loop {
+        ticks.tick().await;
+        shared.local.sweep(clock::now());
+        sweeps += 1;
+        if sweeps % SWEEPS_PER_FLUSH == 0 {
+            shared.log.flush();
+        }
+    }
+}
+
+/// The worker's connections.
+struct Crew {
+    shared: Rc<Shared>,
+    load: Arc<AtomicUsize>,
+    open: Cell<usize>,
+    emptied: Notify,
+    entrances: RefCell<HashMap<Arc<str>, Rc<Entrance>>>,
+}
+
+/// Counts a connection as open until dropped.
+struct OpenConnection {
+    crew: Rc<Crew>,
+    entrance: Rc<Entrance>,
+}
+
+impl Crew {
+    /// Waits until no connection is open.
+    async fn empty(&self) {
+        while self.open.get() > 0 {
+            self.emptied.notified().await;
+        }
+    }
+
+    fn take(self: &Rc<Self>, accepted: Accepted) {
+        let entrance = self.entrance(&accepted.listener);
+        entrance.counters.increment(ListenerSlot::Accepted);
+        self.open.set(self.open.get() + 1);
+        let open = OpenConnection { crew: self.clone(), entrance: entrance.clone() };
+        let shared = self.shared.clone();
+        spawn_local(async move {
+            let _open = open;
+            let Accepted { socket, peer, tls, place, .. } = accepted;
+            let _place = place;
+            let stream = match (socket, tls) {
+                (Socket::Tcp(socket), None) => TcpStream::from_std(socket).map(Stream::tcp),
+                (Socket::Tcp(socket), Some(tls)) => handshake(socket, tls).await,
+                (Socket::Unix(socket), _) => UnixStream::from_std(socket).map(Stream::unix),
+            };
+            let Ok(stream) = stream else {
+                entrance.counters.increment(ListenerSlot::Refused(Refusal::Tls));
+                return;
+            };
+            let mut parts = Some((shared, entrance, stream, Peer::new(peer)));
+            let connection = std::future::poll_fn(|cx| {
+                let Some((shared, entrance, stream, peer)) = parts.take() else { return std::task::Poll::Pending };
+                std::task::Poll::Ready(Connection::new(cx, shared, entrance, stream, peer))
+            });
+            connection.await.run().await;
+        });
+    }
+
+    fn entrance(&self, listener: &Arc<str>) -> Rc<Entrance> {
+        let mut entrances = self.entrances.borrow_mut();
+        let entrance = entrances
+            .entry(listener.clone())
+            .or_insert_with(|| Rc::new(Entrance::new(listener, self.shared.local.metrics.listener(listener))));
+        entrance.clone()
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.entrance.counters.increment(ListenerSlot::Closed);
+        self.crew.load.fetch_sub(1, Ordering::Relaxed);
+        self.crew.open.set(self.crew.open.get() - 1);
+        if self.crew.open.get() == 0 {
+            self.crew.emptied.notify_one();
+        }
+    }
+}
+
+async fn handshake(socket: std::net::TcpStream, tls: Arc<rustls::ServerConfig>) -> io::Result<Stream> {
+    let socket = TcpStream::from_std(socket)?;
+    let accepting = tokio_rustls::TlsAcceptor::from(tls).accept(socket);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
+        Ok(stream) => stream.map(Stream::tls),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
