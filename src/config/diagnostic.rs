@@ -262,7 +262,7 @@ impl Source<'_> {
                 None => shown.push((character, column, column + 1)),
             }
         }
-        let (first, end) = place.columns_in(place.line).unwrap_or((place.column, place.column + 1));
+        let (first, end) = columns(line, place, place.line).unwrap_or((place.column, place.column + 1));
         let meant = |&(_, from, to): &(char, usize, usize)| from < end && first < to;
         let mut skip = shown.iter().position(meant).unwrap_or(shown.len());
         let mut length = shown.iter().filter(|&character| meant(character)).count().max(1);
@@ -282,20 +282,27 @@ impl Source<'_> {
     /// Columns of a line that are not shown.
     fn hidden(&self, text: &str, line: usize) -> Vec<(usize, usize)> {
         match &self.secrets {
-            Some(places) => places.iter().filter_map(|place| place.columns_in(line)).collect(),
+            Some(places) => places.iter().filter_map(|place| columns(text, *place, line)).collect(),
             None => guess_secret(text).map(|first| (first, usize::MAX)).into_iter().collect(),
         }
     }
 }
 
+/// The columns that a place takes in a line, without blanks at its end: those after a quoted value count as its own.
+fn columns(text: &str, place: Place, line: usize) -> Option<(usize, usize)> {
+    let (first, end) = place.columns_in(line)?;
+    let shown: Vec<char> = text.chars().take(end - 1).collect();
+    let blanks = shown.iter().rev().take_while(|character| **character == ' ').count();
+    Some((first, if end == usize::MAX { end } else { (shown.len() + 1 - blanks).max(first + 1).min(end) }))
+}
+
 /// The column after `some_secret:` in a line.
 fn guess_secret(line: &str) -> Option<usize> {
-    let mut column = 1;
     let mut key = String::new();
-    for character in line.chars() {
-        column += 1;
+    for (column, character) in (1..).zip(line.chars()) {
         if character == ':' && is_secret_key(&key) {
-            return Some(column);
+            let blanks = line.chars().skip(column).take_while(|after| *after == ' ').count();
+            return Some(column + 1 + blanks);
         }
         if character.is_alphanumeric() || "_-\"' \t".contains(character) { key.push(character) } else { key.clear() }
     }
@@ -388,7 +395,7 @@ mod tests {
         );
         assert!(shown.contains("1 | secret: *** # x\n  |               ^\n"), "{shown}");
         let guessed = print("{ app_secret: \"hunter2", None, Place::point(1, 23));
-        assert!(guessed.contains("app_secret:***\n") && !guessed.contains("hunter2"), "{guessed}");
+        assert!(guessed.contains("app_secret: ***\n") && !guessed.contains("hunter2"), "{guessed}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ shape! {
 
     /// A bound socket and what it accepts.
     struct Listener {
-        /// Unique among listeners.
+        /// What it is called, unique among listeners.
         name: Name,
         /// An IP address and a port, or `unix:/path`.
         address: Listen,
@@ -87,7 +87,7 @@ shape! {
 
     /// A match on a request, and where it goes.
     struct Route {
-        /// Unique among routes.
+        /// What it is called, unique among routes.
         name: Name,
         /// Names of the listeners it serves. Left out or empty, it serves all of them.
         listeners: List<Name> = "[]",
@@ -118,7 +118,7 @@ shape! {
 
     /// A header that a request must have.
     struct HeaderMatch {
-        /// In any case of letters.
+        /// Name of the header, in any case of letters.
         name: HeaderName,
         /// Its exact value. Left out, any value will do.
         value: Option<Text>,
@@ -126,7 +126,7 @@ shape! {
 
     /// A set of masters with one policy.
     struct Upstream {
-        /// Unique among upstreams.
+        /// What it is called, unique among upstreams.
         name: Name,
         /// How a master is picked.
         strategy: StrategyKind = "round-robin",
@@ -139,7 +139,7 @@ shape! {
         masters_that_suffice: Option<Int<1, 1000>>,
         /// Keeps a requester at the master it had.
         affinity: Option<AffinityRule>,
-        /// At least one.
+        /// Those that answer; at least one.
         masters: List<Master>,
         /// For a connection to a master to be made.
         connect_timeout: Time = "1s",
@@ -183,7 +183,7 @@ shape! {
 
     /// One bot process.
     struct Master {
-        /// Unique in its upstream.
+        /// What it is called, unique in its upstream.
         name: Name,
         /// `host:port` or `unix:/path`. A host name is looked up again every few seconds.
         address: MasterAddress,
@@ -272,7 +272,7 @@ shape! {
 
     /// A header of a probe.
     struct ProbeHeader {
-        /// In any case of letters.
+        /// Name of the header, in any case of letters.
         name: HeaderName,
         /// Its value, never shown.
         value: HeaderValue,

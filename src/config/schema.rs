@@ -6,7 +6,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::file::File;
-use super::shape::{Decode, Field, Kind, Object, prose};
+use super::shape::{Decode, Field, Kind, LIST_MAX, Object, prose};
 
 /// JSON Schema (2020-12) of a configuration, indented.
 pub fn schema() -> String {
@@ -32,7 +32,7 @@ fn json_schema(kind: &Kind, definitions: &mut Map<String, Json>) -> Json {
             }
             json!({ "$ref": format!("#/$defs/{}", object.name) })
         }
-        Kind::List(item) => json!({ "type": "array", "items": json_schema(item, definitions) }),
+        Kind::List(item) => json!({ "type": "array", "items": json_schema(item, definitions), "maxItems": LIST_MAX }),
         Kind::Words(words) => json!({ "enum": words }),
         Kind::Scalar(_, schema) => schema.clone(),
         Kind::OffOr(kind) => json!({ "anyOf": [{ "const": "off" }, json_schema(kind, definitions)] }),

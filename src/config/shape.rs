@@ -30,6 +30,9 @@ impl<T> At<Option<T>> {
     }
 }
 
+/// Items of a list. Its users have a few dozen masters; and some lists are compared with each other, item by item.
+pub const LIST_MAX: usize = 1_000;
+
 /// A list whose items each have a place.
 pub type List<T> = Vec<At<T>>;
 
@@ -222,6 +225,7 @@ impl Decoder {
             Value::Scalar(scalar) if scalar.substituted || self.tree.is_secret(node) => {
                 "a value that is not shown".into()
             }
+            Value::Scalar(scalar) if scalar.text.is_empty() => "an empty text".into(),
             Value::Scalar(scalar) => code(&scalar.text),
         }
     }
@@ -383,7 +387,12 @@ impl<T: Decode> Decode for List<T> {
                 return None;
             }
         };
-        Some(items.into_iter().map(|item| decoder.at(item)).collect())
+        if items.len() > LIST_MAX {
+            let report =
+                decoder.error(node, format!("a list of {} items; at most {LIST_MAX} are allowed", items.len()));
+            decoder.reports.push(report);
+        }
+        Some(items.into_iter().take(LIST_MAX).map(|item| decoder.at(item)).collect())
     }
 
     fn kind() -> Kind {

@@ -52,6 +52,14 @@ pub struct Resolver<'a> {
     files: BTreeSet<PathBuf>,
 }
 
+/// A text in which values were put.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Substituted {
+    pub text: String,
+    /// Holds what a variable or a file gave, rather than escaped braces only.
+    pub looked_up: bool,
+}
+
 /// Why something could not be put in.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -90,16 +98,17 @@ impl<'a> Resolver<'a> {
         Ok(bytes)
     }
 
-    /// Puts values into `text`: `Ok(None)` when there is nothing to put in.
+    /// Puts values into `text`: `Ok(None)` when there is nothing to do.
     ///
     /// # Errors
     /// All that is missing in this text.
-    pub fn substitute(&mut self, text: &str) -> Result<Option<String>, Vec<Missing>> {
+    pub fn substitute(&mut self, text: &str) -> Result<Option<Substituted>, Vec<Missing>> {
         if !text.contains("${") {
             return Ok(None);
         }
         let mut out = String::with_capacity(text.len());
         let mut missing = Vec::new();
+        let mut looked_up = false;
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             let (before, after) = (&rest[..at], &rest[at + 2..]);
@@ -118,6 +127,7 @@ impl<'a> Resolver<'a> {
                 rest = "";
                 break;
             };
+            looked_up = true;
             match self.value(&after[..end]) {
                 Ok(value) => out.push_str(&value),
                 Err(error) => missing.push(error),
@@ -125,7 +135,7 @@ impl<'a> Resolver<'a> {
             rest = &after[end + 1..];
         }
         out.push_str(rest);
-        if missing.is_empty() { Ok(Some(out)) } else { Err(missing) }
+        if missing.is_empty() { Ok(Some(Substituted { text: out, looked_up })) } else { Err(missing) }
     }
 
     fn value(&mut self, name: &str) -> Result<String, Missing> {
@@ -196,7 +206,7 @@ mod tests {
     }
 
     fn substitute(text: &str) -> Result<Option<String>, Vec<Missing>> {
-        Resolver::new(&Fake, "").substitute(text)
+        Ok(Resolver::new(&Fake, "").substitute(text)?.map(|substituted| substituted.text))
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::diagnostic::{Place, Report, code};
-use super::substitute::Resolver;
+use super::substitute::{Resolver, Substituted};
 
 /// Mappings and lists inside each other. The deepest key there is needs nine.
 const DEPTH_MAX: usize = 32;
@@ -22,6 +22,9 @@ const NODES_MAX: usize = 100_000;
 
 /// Keys of one mapping: each new one is compared with all before it, and no mapping has more than twenty.
 const KEYS_MAX: usize = 1_000;
+
+/// Would mix the keys of another mapping in; unknown to YAML 1.2, and reported.
+const MERGE_KEY: &str = "<<";
 
 /// Index of a value in its [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,17 +151,17 @@ impl Tree {
         match (&node.value, node.key_place) {
             (Value::List(_) | Value::Map(_), Some(key)) => key,
             (Value::List(_) | Value::Map(_), None) => node.place.start(),
-            (Value::Scalar(scalar), Some(key)) if scalar.plain && scalar.text.is_empty() => key,
+            (Value::Scalar(scalar), Some(key)) if scalar.plain && ["", "~"].contains(&scalar.text.as_str()) => key,
             _ => node.place,
         }
     }
 
     /// Places of values that must not be shown: hidden ones and those under a key that speaks of a secret.
     pub fn secrets(&self) -> Vec<Place> {
-        (0..self.nodes.len())
-            .filter(|&index| self.is_secret(NodeId(index)))
-            .map(|index| self.nodes[index].place)
-            .collect()
+        let is_hidden = |index: &usize| {
+            matches!(self.nodes[*index].value, Value::Scalar(_) | Value::Broken) && self.is_secret(NodeId(*index))
+        };
+        (0..self.nodes.len()).filter(is_hidden).map(|index| self.nodes[index].place).collect()
     }
 
     /// Keeps a value out of every message.
@@ -181,20 +184,22 @@ impl Tree {
         false
     }
 
-    /// Copies a value for an alias. `None` when that would make the tree too large.
-    fn copy(&mut self, from: NodeId) -> Option<NodeId> {
+    /// Copies a value for an alias, `depth` mappings and lists down.
+    fn copy(&mut self, from: NodeId, depth: usize) -> Result<NodeId, TooLarge> {
         if self.nodes.len() >= NODES_MAX {
-            return None;
+            return Err(TooLarge::Nodes);
         }
         let node = self.nodes[from.0].clone();
+        if depth > DEPTH_MAX {
+            return Err(TooLarge::Depth);
+        }
         let id = NodeId(self.nodes.len());
         self.nodes.push(Node { value: Value::Broken, ..node.clone() });
-        // The depth of what is copied is bounded by DEPTH_MAX, because a complete value was within it.
         let value = match node.value {
             Value::List(items) => {
                 let mut copies = Vec::with_capacity(items.len());
                 for (index, item) in items.into_iter().enumerate() {
-                    let copied = self.copy(item)?;
+                    let copied = self.copy(item, depth + 1)?;
                     self.nodes[copied.0].parent = Some((id, Step::Index(index)));
                     copies.push(copied);
                 }
@@ -203,7 +208,7 @@ impl Tree {
             Value::Map(entries) => {
                 let mut copies = Vec::with_capacity(entries.len());
                 for entry in entries {
-                    let copied = self.copy(entry.node)?;
+                    let copied = self.copy(entry.node, depth + 1)?;
                     self.nodes[copied.0].parent = Some((id, Step::Key(entry.key.clone())));
                     copies.push(Entry { node: copied, ..entry });
                 }
@@ -212,8 +217,14 @@ impl Tree {
             value => value,
         };
         self.nodes[id.0].value = value;
-        Some(id)
+        Ok(id)
     }
+}
+
+/// Which bound a tree has reached.
+enum TooLarge {
+    Nodes,
+    Depth,
 }
 
 /// A mapping or list whose end has not come yet.
@@ -306,10 +317,13 @@ impl Builder<'_, '_> {
                 let Some(&original) = self.anchors.get(&anchor) else {
                     return Err(self.stop("this alias stands inside the value that it repeats", place, &[]));
                 };
-                let Some(id) = self.tree.copy(original) else {
-                    return Err(self.too_many(place));
-                };
-                self.attach(id)
+                match self.tree.copy(original, self.stack.len()) {
+                    Ok(id) => {
+                        self.attach(id);
+                        Ok(())
+                    }
+                    Err(bound) => Err(self.too_large(&bound, place)),
+                }
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
                 Ok(())
@@ -325,7 +339,7 @@ impl Builder<'_, '_> {
     }
 
     fn key(&mut self, key: String, place: Place) -> Result<(), Stop> {
-        if key == "<<" {
+        if key == MERGE_KEY {
             self.report("merge keys are not supported", place, &["repeat the keys, or the whole value with an alias"]);
         }
         let Some(open) = self.stack.last_mut() else { return Ok(()) };
@@ -346,8 +360,7 @@ impl Builder<'_, '_> {
             return Err(self.stop("a key must be a word, not a list or a mapping", place.start(), &[]));
         }
         if self.stack.len() == DEPTH_MAX {
-            let message = format!("more than {DEPTH_MAX} mappings and lists inside each other");
-            return Err(self.stop(&message, place.start(), &[]));
+            return Err(self.too_large(&TooLarge::Depth, place));
         }
         let id = self.add(value, place)?;
         self.stack.push(Open { id, anchor, key: None });
@@ -361,7 +374,9 @@ impl Builder<'_, '_> {
         };
         match resolver.substitute(&text) {
             Ok(None) => Value::Scalar(Scalar { text: text.into_owned(), plain, substituted: false }),
-            Ok(Some(text)) => Value::Scalar(Scalar { text, plain: false, substituted: true }),
+            Ok(Some(Substituted { text, looked_up })) => {
+                Value::Scalar(Scalar { text, plain: false, substituted: looked_up })
+            }
             Err(errors) => {
                 for error in errors {
                     self.report(&error.message, place, &error.help.iter().map(String::as_str).collect::<Vec<_>>());
@@ -372,18 +387,19 @@ impl Builder<'_, '_> {
     }
 
     fn add(&mut self, value: Value, place: Place) -> Result<NodeId, Stop> {
-        if self.tree.nodes.len() >= NODES_MAX {
-            return Err(self.too_many(place));
+        // Defaults are not counted: their number is bounded by that of the mappings in the text.
+        if self.tree.nodes.len() >= NODES_MAX && self.resolver.is_some() {
+            return Err(self.too_large(&TooLarge::Nodes, place));
         }
         let id = NodeId(self.tree.nodes.len());
         self.tree.nodes.push(Node { value, place, key_place: None, given: true, hidden: false, parent: None });
-        self.attach(id)?;
+        self.attach(id);
         Ok(id)
     }
 
     /// Hangs a value into the innermost open mapping or list.
-    fn attach(&mut self, id: NodeId) -> Result<(), Stop> {
-        let Some(open) = self.stack.last_mut() else { return Ok(()) };
+    fn attach(&mut self, id: NodeId) {
+        let Some(open) = self.stack.last_mut() else { return };
         let parent = open.id;
         let key = open.key.take();
         let step = match (&mut self.tree.nodes[parent.0].value, key) {
@@ -393,7 +409,7 @@ impl Builder<'_, '_> {
             }
             (Value::Map(entries), Some((key, key_place))) => {
                 let earlier = entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_place.line);
-                if earlier.is_none() {
+                if earlier.is_none() && key != MERGE_KEY {
                     entries.push(Entry { key: key.clone(), key_place, node: id });
                 }
                 self.tree.nodes[id.0].key_place = Some(key_place);
@@ -406,10 +422,9 @@ impl Builder<'_, '_> {
                 }
                 Step::Key(key)
             }
-            _ => return Ok(()),
+            _ => return,
         };
         self.tree.nodes[id.0].parent = Some((parent, step));
-        Ok(())
     }
 
     fn report(&mut self, message: &str, place: Place, help: &[&str]) {
@@ -434,8 +449,12 @@ impl Builder<'_, '_> {
         Stop
     }
 
-    fn too_many(&mut self, place: Place) -> Stop {
-        self.stop(&format!("more than {NODES_MAX} values, those that aliases repeat included"), place.start(), &[])
+    fn too_large(&mut self, bound: &TooLarge, place: Place) -> Stop {
+        let message = match bound {
+            TooLarge::Nodes => format!("more than {NODES_MAX} values, those that aliases repeat included"),
+            TooLarge::Depth => format!("more than {DEPTH_MAX} mappings and lists inside each other"),
+        };
+        self.stop(&message, place.start(), &[])
     }
 }
 

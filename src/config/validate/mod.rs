@@ -5,6 +5,7 @@
 
 mod listener;
 mod route;
+mod strategy;
 mod upstream;
 
 use std::collections::HashMap;

@@ -186,12 +186,9 @@ fn share<T: Eq + std::hash::Hash>(a: &List<T>, b: &List<T>, empty_is_all: bool) 
     Some(others.into_iter().any(|value| values.contains(value)))
 }
 
-/// Routes are compared with each other, so with more than these only their first are; a list this long is generated.
-const COMPARED_ROUTES_MAX: usize = 1_000;
-
 /// Two routes that match the same requests with equal right.
 pub fn check_overlaps(checker: &mut Checker<'_, '_>, file: &File) {
-    let routes = file.routes.get().into_iter().flatten().take(COMPARED_ROUTES_MAX);
+    let routes = file.routes.get().into_iter().flatten();
     let keys: Vec<(Key<'_>, &At<file::Route>)> =
         routes.filter_map(|route| Some((Key::of(route.get()?)?, route))).collect();
     for (index, (key, at)) in keys.iter().enumerate() {
@@ -212,11 +209,18 @@ pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
     let Some(routes) = file.routes.get() else { return };
     let routes: Option<Vec<&file::Route>> = routes.iter().map(At::get).collect();
     let Some(routes) = routes.filter(|routes| !routes.is_empty()) else { return };
+    // A name that is not known may have been meant for any; that has been reported.
+    let listeners =
+        file.listeners.get().into_iter().flatten().filter_map(At::get).filter_map(|listener| listener.name.get());
+    let upstreams =
+        file.upstreams.get().into_iter().flatten().filter_map(At::get).filter_map(|upstream| upstream.name.get());
+    let (listeners, upstreams): (HashSet<&Name>, HashSet<&Name>) = (listeners.collect(), upstreams.collect());
+    let may_mean = |at: &At<Name>, name: &Name, known: &HashSet<&Name>| {
+        at.get().is_none_or(|written| written == name || !known.contains(written))
+    };
     let reached = |name: &Name| {
         routes.iter().any(|route| match route.listeners.get() {
-            Some(names) => {
-                names.is_empty() || names.iter().any(|listed| listed.get().is_none_or(|listed| listed == name))
-            }
+            Some(names) => names.is_empty() || names.iter().any(|listed| may_mean(listed, name, &listeners)),
             None => true,
         })
     };
@@ -229,7 +233,7 @@ pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
             reports.push(report.help("every request to it is answered 404"));
         }
     }
-    let used = |name: &Name| routes.iter().any(|route| route.upstream.get().is_none_or(|used| used == name));
+    let used = |name: &Name| routes.iter().any(|route| may_mean(&route.upstream, name, &upstreams));
     for upstream in file.upstreams.get().into_iter().flatten().filter_map(At::get) {
         if let Some(name) = upstream.name.get()
             && !used(name)

@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use super::super::file;
 use super::super::model::{
     Affinity, AllDown, CircuitBreaker, Geo, HealthCheck, HttpProbe, JsonProbe, Master, MasterLimits, OutlierDetection,
-    Pool, Probe, Retry, RetryBudget, StrategyKind, Upstream,
+    Pool, Probe, Retry, RetryBudget, Upstream,
 };
 use super::super::shape::{At, List, Switch};
 use super::super::units::{Literal, WhenAllDown, show_time};
-use super::{Checker, code};
+use super::{Checker, code, strategy};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<Upstream> {
     let upstream = at.get()?;
     let masters = checker.each(&upstream.masters, "master", |_, at| master(at));
     check_masters(checker, upstream);
-    check_strategy(checker, upstream);
+    strategy::check(checker, upstream);
     let health_check = match upstream.health_check.get() {
         Some(Some(check)) => health_check(checker, check, &upstream.health_check).map(Some),
         Some(None) => Some(None),
@@ -80,59 +80,6 @@ fn check_masters(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) {
     checker.unique(addresses, |address| format!("the address {}", code(&address.0.to_string())));
     for master in masters() {
         checker.set(&master.accounts, |account| format!("the account {}", code(&account.0)));
-    }
-}
-
-/// What a strategy needs, and what only another one reads.
-fn check_strategy(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) {
-    let Some(strategy) = upstream.strategy.get() else { return };
-    let masters = upstream.masters.get().map_or(&[][..], Vec::as_slice);
-    if let Some(number) = upstream.masters_that_suffice.given()
-        && !masters.is_empty()
-        && number.usize() > masters.len()
-    {
-        let message = format!("`masters_that_suffice` is {}, and there are only {}", number.0, masters.len());
-        checker.push(checker.error(upstream.masters_that_suffice.node, message));
-    }
-    if let Some(factor) = upstream.hash_balance_factor.get()
-        && (1..100).contains(&factor.0)
-    {
-        let message = format!("a bound of {} % of the mean load leaves requests without a master", factor.0);
-        let report = checker.error(upstream.hash_balance_factor.node, message);
-        checker.push(report.help("it is at least 100, or 0 for no bound"));
-    }
-    let only_for = [
-        (upstream.masters_that_suffice.given().map(|_| upstream.masters_that_suffice.node), StrategyKind::Priority),
-        (Some(upstream.hash_balance_factor.node), StrategyKind::ConsistentHash),
-        (Some(upstream.geo.node), StrategyKind::Geo),
-    ];
-    for (node, reader) in only_for {
-        if let Some(node) = node
-            && checker.is_given(node)
-            && *strategy != reader
-        {
-            let message =
-                format!("only `strategy: {}` reads this, and here it is `{}`", reader.name(), strategy.name());
-            checker.push(checker.warning(node, message));
-        }
-    }
-    if *strategy == StrategyKind::Geo {
-        check_geo(checker, upstream, masters);
-    }
-}
-
-fn check_geo(checker: &mut Checker<'_, '_>, upstream: &file::Upstream, masters: &[At<file::Master>]) {
-    let Some(geo) = upstream.geo.get() else { return };
-    let (Some(country), Some(location)) = (geo.country_header.get(), geo.location_header.get()) else { return };
-    if country.is_none() && location.is_none() {
-        let report = checker.error(upstream.strategy.node, "`geo` needs to learn where a requester is");
-        checker.push(report.help("add `geo: { country_header: cf-ipcountry }` or `geo: { location_header: NAME }`"));
-    }
-    for master in masters.iter().filter_map(At::get) {
-        if let (Some(None), Some(None)) = (master.country.get(), master.location.get()) {
-            let report = checker.warning(master.name.node, "`geo` does not know where this master is");
-            checker.push(report.help("give it a `country` or a `location`"));
-        }
     }
 }
 

@@ -1,0 +1,16 @@
+//! Values that are one piece of text: durations, sizes, numbers, names, addresses, and what an HTTP message may contain.
+//!
+//! Each says how it is written, in its error and in the schema. A number carries its bounds in its type, so that an
+//! impossible one is refused where it is read.
+
+mod address;
+mod http;
+mod quantity;
+mod text;
+mod words;
+
+pub use address::{Host, Listen, MasterAddress};
+pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
+pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
+pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
+pub use words::{Bool, Delivery, Level, Log, Protocol, WhenAllDown, Workers};

@@ -1,0 +1,118 @@
+//! Words, and values that are either a word or something else.
+
+use serde_json::{Value as Json, json};
+
+use super::quantity::Int;
+use super::text::FilePath;
+use crate::config::model::{AccessLog, StrategyKind};
+use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
+use crate::config::tree::NodeId;
+
+scalars! { Log; Workers; Bool; }
+
+/// Where access lines go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log(pub AccessLog);
+
+impl Scalar for Log {
+    const NAME: &'static str = "`off`, `stdout` or the path of a file";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self(AccessLog::Off)),
+            "stdout" => Ok(Self(AccessLog::Stdout)),
+            _ if text.contains('/') && !text.ends_with('/') => {
+                FilePath::parse(text).map(|path| Self(AccessLog::File(path.0)))
+            }
+            _ => Err("a path has a `/` in it: ./access.log".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^(off|stdout|.*/.*[^/])$", "examples": ["off", "stdout", "./access.log"] })
+    }
+}
+
+/// Number of worker threads; `None` for one on each core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workers(pub Option<usize>);
+
+/// More threads than cores only take turns, and no machine has more cores.
+const WORKERS_MAX: u64 = 1024;
+
+impl Scalar for Workers {
+    const NAME: &'static str = "`auto` or a whole number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        Int::<1, WORKERS_MAX>::parse(text)
+            .map(|number| Self(Some(number.usize())))
+            .map_err(|_| format!("a number is from 1 to {WORKERS_MAX}"))
+    }
+
+    fn schema() -> Json {
+        json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": WORKERS_MAX }] })
+    }
+}
+
+/// `true` or `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bool(pub bool);
+
+impl Scalar for Bool {
+    const NAME: &'static str = "true or false";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "true" => Ok(Self(true)),
+            "false" => Ok(Self(false)),
+            _ => Err(String::new()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
+impl Decode for StrategyKind {
+    fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+        decoder.word(node, &Self::ALL, &[])
+    }
+
+    fn kind() -> Kind {
+        Kind::Words(Self::ALL.iter().map(|(_, name)| *name).collect())
+    }
+}
+
+/// Declares words that a value may be, each for one variant.
+macro_rules! words {
+    ($( $(#[$attribute:meta])* enum $name:ident { $($variant:ident = $word:literal),+ } $(later { $($later:literal),+ })? )+) => {$(
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($variant),+ }
+
+        impl Decode for $name {
+            fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+                decoder.word(node, &[$((Self::$variant, $word)),+], &[$($($later),+)?])
+            }
+
+            fn kind() -> Kind {
+                Kind::Words(vec![$($word),+])
+            }
+        }
+    )+};
+}
+
+words! {
+    /// What a listener speaks.
+    enum Protocol { Http = "http" } later { "tcp" }
+    /// How a request gets to a master.
+    enum Delivery { Inline = "inline" } later { "inline-then-spool", "spool" }
+    /// What to do when no master is usable.
+    enum WhenAllDown { Reject = "reject", Panic = "panic" } later { "spool" }
+    /// How much is logged.
+    enum Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
+}
