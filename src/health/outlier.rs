@@ -8,10 +8,11 @@
 //! be ejected as long as another usable one is left, and the caller says whether that is so.
 //!
 //! Any number of workers call [`Outlier::succeeded`] and [`Outlier::failed`]; one task calls [`Outlier::tick`]. Whether the
-//! master is ejected stands in its admission word; this is the arithmetic behind it.
+//! master is ejected stands in its admission word, which is all that requests read; this keeps the counts behind it.
 
 use crate::clock::Micros;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::upstream::admission::AdmissionWord;
 
 /// How long a master stays out of trouble to have one ejection forgotten: Envoy's analysis interval.
 pub const HEALTHY_INTERVAL: Micros = 10_000_000;
@@ -62,15 +63,21 @@ impl Outlier {
         }
     }
 
-    /// Takes a failure in; `true` tells exactly one caller to eject the master. A row that is long enough while
-    /// `may_eject` denies it stays, so that the next failure ejects once that is allowed.
+    /// Takes a failure in; whether it ejected the master. `others_usable` says whether the upstream has another usable one.
+    /// A row that is long enough while it has none stays, so that the next failure ejects once it has.
     #[must_use]
-    pub fn failed(&self, now: Micros, rule: &OutlierRule, may_eject: impl FnOnce() -> bool) -> bool {
-        if rule.consecutive_failures == 0 {
+    pub fn failed(
+        &self,
+        word: &AdmissionWord,
+        now: Micros,
+        rule: &OutlierRule,
+        others_usable: impl Fn() -> bool,
+    ) -> bool {
+        if rule.consecutive_failures == 0 || word.read().ejected() {
             return false;
         }
         let row = self.consecutive.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        if row < rule.consecutive_failures || !may_eject() {
+        if row < rule.consecutive_failures || !others_usable() {
             return false;
         }
         // Whoever resets the row ejects; the others have lost it.
@@ -78,25 +85,29 @@ impl Outlier {
             return false;
         }
         let times = self.ejections.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        // Before the word says ejected, so that no tick can find it ejected with an old time.
         self.until.store(now.saturating_add(rule.ejection(times)), Ordering::Release);
-        true
-    }
-
-    /// Takes back an ejection that turned out not to be allowed.
-    pub fn undo(&self) {
+        word.update(|admission| admission.with_ejected(true));
+        // Two masters may be ejected in the same moment, each because of the other. Each looks again once its own
+        // ejection shows, and of two looks separated from their writes by such fences at least one sees both.
+        fence(Ordering::SeqCst);
+        if others_usable() {
+            return true;
+        }
+        word.update(|admission| admission.with_ejected(false));
         self.ejections.fetch_sub(1, Ordering::Relaxed);
-        self.until.store(0, Ordering::Release);
+        false
     }
 
-    /// Whether an ejected master's time is up. Called by one task, again by [`Outlier::next_tick`].
-    #[must_use]
-    pub fn tick(&self, now: Micros, ejected: bool) -> bool {
-        if ejected {
-            let over = now >= self.until.load(Ordering::Acquire);
-            if over {
+    /// Ends an ejection whose time is up, and forgets one after a healthy interval. Called by one task, again by
+    /// [`Outlier::next_tick`].
+    pub fn tick(&self, word: &AdmissionWord, now: Micros) {
+        if word.read().ejected() {
+            if now >= self.until.load(Ordering::Acquire) {
                 self.settled.store(now, Ordering::Relaxed);
+                word.update(|admission| admission.with_ejected(false));
             }
-            return over;
+            return;
         }
         let times = self.ejections.load(Ordering::Relaxed);
         if times > 0 && now.saturating_sub(self.settled.load(Ordering::Relaxed)) >= HEALTHY_INTERVAL {
@@ -106,7 +117,6 @@ impl Outlier {
                 self.settled.store(now, Ordering::Relaxed);
             }
         }
-        false
     }
 
     /// When [`Outlier::tick`] has something to do next.
@@ -137,14 +147,40 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::upstream::admission::{Admission, Health};
 
     const SECOND: Micros = 1_000_000;
     const RULE: OutlierRule =
         OutlierRule { consecutive_failures: 5, base_ejection: 30 * SECOND, max_ejection: 300 * SECOND };
 
-    /// Fails until it is ejected; how many failures that took.
-    fn fail_until_ejected(outlier: &Outlier, now: Micros) -> u32 {
-        (1..=100).find(|_| outlier.failed(now, &RULE, || true)).unwrap()
+    struct Master {
+        word: AdmissionWord,
+        outlier: Outlier,
+    }
+
+    impl Master {
+        fn new() -> Self {
+            Self { word: AdmissionWord::new(Admission::new(Health::Healthy)), outlier: Outlier::new() }
+        }
+
+        fn fails(&self, now: Micros, others_usable: bool) -> bool {
+            let ejected = self.outlier.failed(&self.word, now, &RULE, || others_usable);
+            assert_eq!(ejected, self.ejected());
+            ejected
+        }
+
+        /// Fails until it is ejected; how many failures that took.
+        fn fails_until_ejected(&self, now: Micros) -> u32 {
+            (1..=100).find(|_| self.fails(now, true)).unwrap()
+        }
+
+        fn tick(&self, now: Micros) {
+            self.outlier.tick(&self.word, now);
+        }
+
+        fn ejected(&self) -> bool {
+            self.word.read().ejected()
+        }
     }
 
     #[test]
@@ -157,64 +193,90 @@ mod tests {
 
     #[test]
     fn the_fifth_failure_in_a_row_ejects() {
-        assert_eq!(fail_until_ejected(&Outlier::new(), 0), 5);
+        assert_eq!(Master::new().fails_until_ejected(0), 5);
     }
 
     #[test]
     fn one_success_ends_the_row() {
-        let outlier = Outlier::new();
-        assert!((0..4).all(|_| !outlier.failed(0, &RULE, || true)));
-        outlier.succeeded();
-        assert_eq!(fail_until_ejected(&outlier, 0), 5);
+        let master = Master::new();
+        assert!((0..4).all(|_| !master.fails(0, true)));
+        master.outlier.succeeded();
+        assert_eq!(master.fails_until_ejected(0), 5);
     }
 
     #[test]
-    fn a_master_that_may_not_be_ejected_is_at_the_next_failure_once_it_may() {
-        let outlier = Outlier::new();
-        assert!((0..20).all(|_| !outlier.failed(0, &RULE, || false)));
-        assert!(outlier.failed(0, &RULE, || true));
+    fn the_last_usable_master_stays_and_goes_at_the_next_failure_once_there_is_another() {
+        let master = Master::new();
+        assert!((0..20).all(|_| !master.fails(0, false)));
+        assert!(master.fails(0, true));
+    }
+
+    #[test]
+    fn a_master_that_turns_out_to_be_the_last_one_is_taken_back_at_no_cost() {
+        let master = Master::new();
+        assert!((0..4).all(|_| !master.fails(0, true)));
+        let looks = std::cell::Cell::new(0);
+        let others_usable = || looks.replace(looks.get() + 1) == 0;
+        assert!(!master.outlier.failed(&master.word, 0, &RULE, others_usable));
+        assert!(!master.ejected());
+        assert_eq!(master.fails_until_ejected(0), 5);
+        assert_eq!(master.outlier.next_tick(true), Some(30 * SECOND));
+    }
+
+    #[test]
+    fn failures_of_an_ejected_master_do_not_prolong_its_ejection() {
+        let master = Master::new();
+        master.fails_until_ejected(0);
+        assert!((0..100).all(|_| !master.outlier.failed(&master.word, SECOND, &RULE, || true)));
+        assert_eq!(master.outlier.next_tick(true), Some(30 * SECOND));
     }
 
     #[test]
     fn ejections_in_a_row_last_longer_and_a_quiet_time_shortens_them_again() {
-        let outlier = Outlier::new();
-        fail_until_ejected(&outlier, 0);
-        assert_eq!(outlier.next_tick(true), Some(30 * SECOND));
-        assert!(!outlier.tick(30 * SECOND - 1, true));
-        assert!(outlier.tick(30 * SECOND, true));
-        fail_until_ejected(&outlier, 30 * SECOND);
-        assert!(!outlier.tick(90 * SECOND - 1, true));
-        assert!(outlier.tick(90 * SECOND, true));
-        assert_eq!(outlier.next_tick(false), Some(100 * SECOND));
-        assert!(!outlier.tick(100 * SECOND, false));
-        assert!(!outlier.tick(110 * SECOND, false));
-        assert_eq!(outlier.next_tick(false), None);
-        fail_until_ejected(&outlier, 110 * SECOND);
-        assert_eq!(outlier.next_tick(true), Some(140 * SECOND));
+        let master = Master::new();
+        master.fails_until_ejected(0);
+        master.tick(30 * SECOND - 1);
+        assert!(master.ejected());
+        master.tick(30 * SECOND);
+        assert!(!master.ejected());
+        master.fails_until_ejected(30 * SECOND);
+        master.tick(90 * SECOND - 1);
+        assert!(master.ejected());
+        master.tick(90 * SECOND);
+        assert!(!master.ejected());
+        assert_eq!(master.outlier.next_tick(false), Some(100 * SECOND));
+        master.tick(100 * SECOND);
+        master.tick(110 * SECOND);
+        assert_eq!(master.outlier.next_tick(false), None);
+        master.fails_until_ejected(110 * SECOND);
+        assert_eq!(master.outlier.next_tick(true), Some(140 * SECOND));
     }
 
     #[test]
     fn without_a_threshold_nothing_is_ejected() {
-        let outlier = Outlier::new();
-        assert!((0..100).all(|_| !outlier.failed(0, &OutlierRule::default(), || true)));
+        let master = Master::new();
+        let off = OutlierRule::default();
+        assert!((0..100).all(|_| !master.outlier.failed(&master.word, 0, &off, || true)));
     }
 
     proptest! {
         #[test]
         fn no_ejection_without_its_row_of_failures(failures in proptest::collection::vec(any::<bool>(), 0..200)) {
-            let outlier = Outlier::new();
+            let master = Master::new();
             let mut row = 0;
+            let mut now = 0;
             for failed in failures {
+                row = if failed { row + 1 } else { 0 };
                 if failed {
-                    row += 1;
-                    let ejected = outlier.failed(0, &RULE, || true);
+                    let ejected = master.fails(now, true);
                     prop_assert_eq!(ejected, row == 5);
                     if ejected {
                         row = 0;
+                        now += 300 * SECOND;
+                        master.tick(now);
                     }
                 } else {
-                    row = 0;
-                    outlier.succeeded();
+                    master.outlier.succeeded();
                 }
             }
         }

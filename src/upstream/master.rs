@@ -12,7 +12,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
@@ -417,9 +417,7 @@ impl Master {
     /// [`Master::next_tick`]; returns the admission before and after.
     pub fn tick(&self, now: Micros) -> (Admission, Admission) {
         let before = self.word.read();
-        if self.outlier.tick(now, before.ejected()) {
-            self.word.update(|admission| admission.with_ejected(false));
-        }
+        self.outlier.tick(&self.word, now);
         self.breaker.tick(&self.word, now);
         (before, self.word.read())
     }
@@ -465,20 +463,10 @@ impl Master {
 
     fn eject(&self, now: Micros, others_usable: impl Fn() -> bool) -> Option<Transition> {
         let rule = self.policy.load().outlier;
-        if self.word.read().ejected() || !self.outlier.failed(now, &rule, &others_usable) {
-            return None;
-        }
-        self.word.update(|admission| admission.with_ejected(true));
-        // Two masters may be ejected in the same moment, each because of the other. Each looks again once its own
-        // ejection shows; the fences put the two looks and the two writes into one order, so at least one sees both.
-        fence(Ordering::SeqCst);
-        if !others_usable() {
-            self.word.update(|admission| admission.with_ejected(false));
-            self.outlier.undo();
-            return None;
-        }
-        self.attention.notify_one();
-        Some(Transition::Ejected)
+        self.outlier.failed(&self.word, now, &rule, others_usable).then(|| {
+            self.attention.notify_one();
+            Transition::Ejected
+        })
     }
 
     fn die(&self) -> Option<Transition> {
