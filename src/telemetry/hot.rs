@@ -269,13 +269,11 @@ pub enum MasterSlot {
     PoolIn,
     /// Connections taken from the pool or closed in it: idle ones are the difference.
     PoolOut,
-    /// Times that a failure reported by this worker ejected it.
-    Ejected,
     Connected(ConnectOutcome),
 }
 
 impl MasterSlot {
-    const CONNECTED: usize = 5;
+    const CONNECTED: usize = 4;
     pub const COUNT: usize = Self::CONNECTED + ConnectOutcome::ALL.len();
 }
 
@@ -286,7 +284,6 @@ impl Slot for MasterSlot {
             Self::StaleReplays => 1,
             Self::PoolIn => 2,
             Self::PoolOut => 3,
-            Self::Ejected => 4,
             Self::Connected(outcome) => Self::CONNECTED + outcome as usize,
         }
     }
@@ -332,10 +329,8 @@ mod tests {
         every_slot_has_its_own_cell::<U, { U::COUNT }>(&upstream);
 
         let connected = ConnectOutcome::ALL.iter().map(|outcome| M::Connected(*outcome));
-        let master: Vec<M> = [M::FailedAttempts, M::StaleReplays, M::PoolIn, M::PoolOut, M::Ejected]
-            .into_iter()
-            .chain(connected)
-            .collect();
+        let master: Vec<M> =
+            [M::FailedAttempts, M::StaleReplays, M::PoolIn, M::PoolOut].into_iter().chain(connected).collect();
         every_slot_has_its_own_cell::<M, { M::COUNT }>(&master);
     }
 
