@@ -18,14 +18,23 @@ use super::{AdminState, router};
 /// Connections at once: a handful of scrapers, dashboards and people. Further ones wait in the kernel's queue.
 pub(super) const CONNECTIONS_MAX: u32 = 64;
 
-/// From the start of a connection, or the end of the request before, to the end of the next request's headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From the start of a connection, or the end of the request before, to the end of the next request's headers.
+    pub(super) header: Duration,
+    /// Age at which a connection may finish what it does and is then closed: a client that stops reading cannot hold its
+    /// place.
+    pub(super) age: Duration,
+    /// What finishing may take.
+    pub(super) finish: Duration,
+}
 
-/// Age at which a connection may finish what it does and is then closed: a client that stops reading cannot hold its place.
-const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
-
-/// What finishing may take.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+impl Default for Patience {
+    fn default() -> Self {
+        Self { header: Duration::from_secs(10), age: Duration::from_secs(300), finish: Duration::from_secs(5) }
+    }
+}
 
 /// Request line and headers together.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -50,6 +59,10 @@ pub struct Admin {
 
 /// Serves on a thread of its own from now on.
 pub fn start(listener: Listener, state: Arc<AdminState>) -> io::Result<Admin> {
+    start_with(listener, state, Patience::default())
+}
+
+pub(super) fn start_with(listener: Listener, state: Arc<AdminState>, patience: Patience) -> io::Result<Admin> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = {
         let _context = runtime.enter();
@@ -58,7 +71,7 @@ pub fn start(listener: Listener, state: Arc<AdminState>) -> io::Result<Admin> {
     let (stop, stopping) = watch::channel(());
     let (end, ended) = sync_channel(1);
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        runtime.block_on(serve(listener, router(state), stopping));
+        runtime.block_on(serve(listener, router(state), stopping, patience));
         // Nobody may be waiting for it.
         let _ = end.try_send(());
     })?;
@@ -108,7 +121,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Runs until the other end of `stopping` is dropped, and then until every connection has finished.
-async fn serve(listener: Bound, router: Router, mut stopping: watch::Receiver<()>) {
+async fn serve(listener: Bound, router: Router, mut stopping: watch::Receiver<()>, patience: Patience) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     loop {
         let accepted = async {
@@ -129,7 +142,7 @@ async fn serve(listener: Bound, router: Router, mut stopping: watch::Receiver<()
         };
         let (router, stopping) = (router.clone(), stopping.clone());
         tokio::spawn(async move {
-            attend(stream, router, stopping).await;
+            attend(stream, router, stopping, patience).await;
             drop(place);
         });
     }
@@ -138,10 +151,10 @@ async fn serve(listener: Bound, router: Router, mut stopping: watch::Receiver<()
     let _ = places.acquire_many(CONNECTIONS_MAX).await;
 }
 
-async fn attend(stream: Box<dyn Stream>, router: Router, mut stopping: watch::Receiver<()>) {
+async fn attend(stream: Box<dyn Stream>, router: Router, mut stopping: watch::Receiver<()>, patience: Patience) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(patience.header)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
@@ -149,8 +162,8 @@ async fn attend(stream: Box<dyn Stream>, router: Router, mut stopping: watch::Re
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = stopping.changed() => {}
-        () = tokio::time::sleep(CONNECTION_AGE_MAX) => {}
+        () = tokio::time::sleep(patience.age) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(FINISH_TIMEOUT, connection).await;
+    let _ = tokio::time::timeout(patience.finish, connection).await;
 }

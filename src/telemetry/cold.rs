@@ -1,4 +1,4 @@
-//! Series of what happens seldom: reloads and probes.
+//! Series of what happens seldom: reloads, probes, ejections.
 //!
 //! They go through the `metrics` facade into a recorder of our own rather than the global one, so that a test or a second
 //! instance has its own numbers. Take a handle once and keep it: taking it hashes, locks and looks up.

@@ -12,7 +12,12 @@ pub const FIELD_BYTES_MAX: usize = 1024;
 pub fn json_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     let (kept, cut) = bounded(bytes);
-    for chunk in kept.utf8_chunks() {
+    // Nearly everything in a log is plain ASCII as a whole.
+    let plain =
+        kept.iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\')).unwrap_or(kept.len());
+    let (plain, rest) = kept.split_at(plain);
+    out.extend_from_slice(plain);
+    for chunk in rest.utf8_chunks() {
         json_escape(out, chunk.valid());
         if !chunk.invalid().is_empty() {
             push_char(out, char::REPLACEMENT_CHARACTER);

@@ -85,8 +85,8 @@ fn write_upstreams(registry: &Registry, out: &mut Exposition) {
 }
 
 fn write_masters(registry: &Registry, out: &mut Exposition) {
-    use MasterSlot::{Connected, Ejected, FailedAttempts, PoolIn, PoolOut, StaleReplays};
-    let rows = totals(registry.master_counters(), &[FailedAttempts, StaleReplays, PoolOut, PoolIn, Ejected]);
+    use MasterSlot::{Connected, FailedAttempts, PoolIn, PoolOut, StaleReplays};
+    let rows = totals(registry.master_counters(), &[FailedAttempts, StaleReplays, PoolOut, PoolIn]);
     let mut family = out.family(&names::FAILED_ATTEMPTS);
     for ([upstream, master], totals) in &rows {
         family.integer(&[upstream, master], at(totals, 0));
@@ -98,10 +98,6 @@ fn write_masters(registry: &Registry, out: &mut Exposition) {
     let mut family = out.family(&names::POOL_IDLE);
     for ([upstream, master], totals) in &rows {
         family.integer(&[upstream, master], difference(totals, 3, 2));
-    }
-    let mut family = out.family(&names::MASTER_EJECTIONS);
-    for ([upstream, master], totals) in &rows {
-        family.integer(&[upstream, master], at(totals, 4));
     }
     let slots: Vec<_> = ConnectOutcome::ALL.iter().map(|outcome| Connected(*outcome)).collect();
     let mut family = out.family(&names::UPSTREAM_CONNECTIONS);

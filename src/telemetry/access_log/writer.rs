@@ -30,9 +30,7 @@ impl Target {
             model::AccessLog::Stdout => Ok(Self::Open(io::stdout().as_fd().try_clone_to_owned()?.into())),
             model::AccessLog::File(path) => {
                 let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-                let named = |error: io::Error| {
-                    io::Error::new(error.kind(), format!("cannot open the access log {}: {error}", path.display()))
-                };
+                let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
                 opened.map(Self::Open).map_err(named)
             }
         }
