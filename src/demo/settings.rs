@@ -62,6 +62,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_configuration_is_right_and_draws_no_warning() {
+        for weighted in [false, true] {
+            let addresses =
+                vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap(), "[::1]:3".parse().unwrap()];
+            let yaml = Settings { addresses, state: "/tmp/x".into(), weighted }.yaml();
+            let loaded = crate::config::parse(&yaml, "baton.yaml".as_ref(), &crate::config::System);
+            let loaded = loaded.unwrap_or_else(|wrong| panic!("{wrong}"));
+            assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+            assert_eq!(loaded.config.upstreams[0].masters.len(), MASTERS.len());
+        }
+    }
+
+    #[test]
     fn weighting_changes_the_strategy_and_the_last_weight_only() {
         let addresses = vec!["127.0.0.1:1".parse().unwrap(); 3];
         let plain = Settings { addresses: addresses.clone(), state: "/tmp/x".into(), weighted: false }.yaml();

@@ -59,7 +59,7 @@ async fn health_and_counters_outlive_a_reload() {
     let _machine = among_others().await;
     let masters = masters(["a", "b"]).await;
     // With an hour between probes, only a carried-over health can be right after the reload.
-    let rare = PROBES.replace("interval: 200ms", "interval: 1h").replace("_threshold: 2", "_threshold: 1");
+    let rare = PROBES.replace("interval: 500ms", "interval: 1h").replace("_threshold: 2", "_threshold: 1");
     masters[1].fault(r#"{"health":"TIMEOUT"}"#).await;
     let config = Config::of(&masters).upstream(&rare);
     let baton = Baton::start(&config).await;

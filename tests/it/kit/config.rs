@@ -7,7 +7,7 @@ use super::Master;
 /// Probes fast enough for a test, slow enough not to be load.
 pub const PROBES: &str = "\
 health_check:
-  interval: 200ms
+  interval: 500ms
   timeout: 500ms
   unhealthy_threshold: 2
   healthy_threshold: 2
