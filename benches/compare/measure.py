@@ -1,6 +1,7 @@
 """One sample of each kind, of one target."""
 
 import json
+import signal
 import subprocess
 import time
 import urllib.request
@@ -68,8 +69,9 @@ class Bench:
         argv = [setup.LOAD, mode, "--target", f"127.0.0.1:{port}", *more]
         return process.read_json(argv, LOAD_CORE, self.log)
 
-    def closed(self, port, requests):
-        return self.load("closed", port, "--connections", CONNECTIONS, "--requests", requests)
+    def closed(self, port, requests, at_most=10):
+        more = ("--connections", CONNECTIONS, "--requests", requests, "--at-most", at_most)
+        return self.load("closed", port, *more)
 
     def watched(self, proxy, run):
         """Runs a load and adds what it cost the proxy, and what other programs took from the machine meanwhile."""
@@ -101,12 +103,34 @@ class Bench:
             self.seconds_to_repeat -= time.monotonic() - began
         return best
 
-    def saturation(self, proxy, port, requests):
-        return self.quietest(proxy, lambda: self.closed(port, requests))
+    def saturation(self, proxy, port, requests, at_most=10):
+        return self.quietest(proxy, lambda: self.closed(port, requests, at_most))
 
     def fixed_rate(self, proxy, port, rate, seconds):
         more = ("--connections", CONNECTIONS, "--rate", rate, "--seconds", seconds)
         return self.quietest(proxy, lambda: self.load("open", port, *more))
+
+    def system_calls(self, proxy, port, requests):
+        """System calls for each request, saturated; `None` where this machine cannot count them."""
+        counted = setup.WORK / "perf.txt"
+        pids = ",".join(map(str, proxy.tree()))
+        argv = ["perf", "stat", "-x", ";", "-o", counted, "-e", "raw_syscalls:sys_enter", "-p", pids]
+        try:
+            perf = process.Process("perf", argv, LOAD_CORE, setup.WORK / "perf.log")
+        except FileNotFoundError:
+            return None
+        try:
+            # Attaching takes a moment, and what the load sends before is not counted.
+            time.sleep(0.5)
+            if perf.child.poll() is not None:
+                return None
+            requests = self.closed(port, requests)[0]["requests"]
+            perf.child.send_signal(signal.SIGINT)
+            perf.child.wait(process.STOP_TIMEOUT)
+        finally:
+            perf.stop()
+        count = next((line.split(";")[0] for line in counted.read_text().splitlines() if "sys_enter" in line), "")
+        return int(count) / requests if count.isdigit() else None
 
     def memory(self, peer):
         """Bytes at rest, and bytes for each idle connection that has made one request; of a fresh process."""

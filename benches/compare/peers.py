@@ -1,10 +1,11 @@
 """The proxies that are compared: where each comes from, and the configuration it gets.
 
 All do the same work: round-robin over three masters, keep-alive on both sides, X-Forwarded-For added, Host kept,
-probes of /health every five seconds where the proxy has them, no access log, one worker. Beyond that each is set up as
-its own documentation advises; what differs from its defaults has its reason beside it.
+probes of /health where the proxy has them, no access log, one worker. Beyond that each is set up as its own
+documentation advises; what differs from its defaults has its reason beside it.
 """
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,8 +15,26 @@ import process
 
 # Idle connections kept to each master, more than the load uses in all.
 IDLE_UPSTREAM = 128
-TIMEOUT_SECONDS = 15
-PROBE_SECONDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """What all proxies are told alike, each in its own words."""
+
+    # Between two probes; three failures in a row take a master out, two successes bring it back.
+    probe_seconds: int
+    # How long one may take.
+    probe_timeout: int
+    # For one attempt at one master.
+    try_seconds: int
+    # Whether a POST that was sent and not answered goes to another master: receivers of webhooks expect repeats.
+    repeat_posts: bool
+
+
+COST = Profile(probe_seconds=5, probe_timeout=2, try_seconds=15, repeat_posts=False)
+FAULTS = Profile(probe_seconds=1, probe_timeout=1, try_seconds=2, repeat_posts=True)
+# Tries in all, where posts are repeated.
+ATTEMPTS = 3
 
 
 def first_match(argv, pattern):
@@ -40,7 +59,7 @@ class Peer:
     def version(self):
         raise NotImplementedError
 
-    def command(self, directory, port, masters):
+    def command(self, directory, port, masters, profile=COST):
         raise NotImplementedError
 
 
@@ -51,8 +70,9 @@ class HAProxy(Peer):
     def version(self):
         return first_match([self.program, "-v"], r"version (\d+\.\d+\.\d+)")
 
-    def command(self, directory, port, masters):
+    def command(self, directory, port, masters, profile=COST):
         servers = "\n".join(f"    server m{n} 127.0.0.1:{at} check" for n, at in enumerate(masters))
+        retry = "    retry-on all-retryable-errors" if profile.repeat_posts else ""
         # http-reuse always: a new client's first request may use a pooled connection, as it may in all the others.
         config = f"""\
 global
@@ -62,12 +82,14 @@ global
 defaults
     mode http
     timeout connect 1s
-    timeout client {TIMEOUT_SECONDS * 4}s
-    timeout server {TIMEOUT_SECONDS}s
+    timeout client 60s
+    timeout server {profile.try_seconds}s
     timeout http-keep-alive 60s
+    timeout check {profile.probe_timeout}s
     option forwardfor
-    option redispatch
-    retries 3
+    option redispatch 1
+    retries {ATTEMPTS - 1}
+{retry}
 
 frontend gateway
     bind 127.0.0.1:{port}
@@ -77,7 +99,7 @@ backend bots
     balance roundrobin
     http-reuse always
     option httpchk GET /health
-    default-server inter {PROBE_SECONDS}s fall 3 rise 2 pool-max-conn {IDLE_UPSTREAM}
+    default-server inter {profile.probe_seconds}s fall 3 rise 2 pool-max-conn {IDLE_UPSTREAM}
 {servers}
 """
         path = directory / "haproxy.cfg"
@@ -92,10 +114,11 @@ class Nginx(Peer):
     def version(self):
         return first_match([self.program, "-v"], r"nginx/(\S+)")
 
-    def command(self, directory, port, masters):
+    def command(self, directory, port, masters, profile=COST):
         servers = "\n".join(f"        server 127.0.0.1:{at};" for at in masters)
         # keepalive_requests: the default closes every connection after a thousand requests.
         # Probes of its own are not part of the open source nginx; it ejects on failed requests.
+        repeat = " http_502 http_503 http_504 non_idempotent" if profile.repeat_posts else ""
         config = f"""\
 worker_processes 1;
 daemon off;
@@ -127,9 +150,11 @@ http {{
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_next_upstream error timeout{repeat};
+            proxy_next_upstream_tries {ATTEMPTS};
             proxy_connect_timeout 1s;
-            proxy_read_timeout {TIMEOUT_SECONDS}s;
-            proxy_send_timeout {TIMEOUT_SECONDS}s;
+            proxy_read_timeout {profile.try_seconds}s;
+            proxy_send_timeout {profile.try_seconds}s;
         }}
     }}
 }}
@@ -149,11 +174,28 @@ class Envoy(Peer):
     def version(self):
         return first_match([self.program, "--version"], r"/(\d+\.\d+\.\d+)")
 
-    def command(self, directory, port, masters):
+    def command(self, directory, port, masters, profile=COST):
         def address(at):
             return {"socket_address": {"address": "127.0.0.1", "port_value": at}}
 
         kind = "type.googleapis.com/envoy.extensions"
+        retry = {
+            "retry_on": "connect-failure,refused-stream" + (",reset,gateway-error" if profile.repeat_posts else ""),
+            "num_retries": ATTEMPTS - 1,
+            "per_try_timeout": f"{profile.try_seconds}s",
+            # The shortest it can be told to wait.
+            "retry_back_off": {"base_interval": "0.001s"},
+            # Without it a retry may go to the master that has just failed.
+            "retry_host_predicate": [
+                {
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {
+                        "@type": f"{kind}.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                    },
+                }
+            ],
+            "host_selection_retry_max_attempts": 5,
+        }
         manager = {
             "@type": f"{kind}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "gateway",
@@ -172,8 +214,8 @@ class Envoy(Peer):
                                 "match": {"prefix": "/"},
                                 "route": {
                                     "cluster": "bots",
-                                    "timeout": f"{TIMEOUT_SECONDS}s",
-                                    "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 2},
+                                    "timeout": f"{profile.try_seconds * ATTEMPTS}s",
+                                    "retry_policy": retry,
                                 },
                             }
                         ],
@@ -210,12 +252,14 @@ class Envoy(Peer):
                 "cluster_name": "bots",
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(at)}} for at in masters]}],
             },
+            # The default allows three retries at once, which a master that stalls exceeds at any rate worth measuring.
+            "circuit_breakers": {"thresholds": [{"max_retries": 1024}]},
             "health_checks": [
                 {
-                    "timeout": "2s",
-                    "interval": f"{PROBE_SECONDS}s",
+                    "timeout": f"{profile.probe_timeout}s",
+                    "interval": f"{profile.probe_seconds}s",
                     # Without traffic the default waits a minute.
-                    "no_traffic_interval": f"{PROBE_SECONDS}s",
+                    "no_traffic_interval": f"{profile.probe_seconds}s",
                     "unhealthy_threshold": 3,
                     "healthy_threshold": 2,
                     "http_health_check": {"path": "/health"},
@@ -238,7 +282,7 @@ class Traefik(Peer):
     def version(self):
         return first_match([self.program, "version"], r"Version:\s+(\S+)")
 
-    def command(self, directory, port, masters):
+    def command(self, directory, port, masters, profile=COST):
         dynamic = {
             "http": {
                 "routers": {"all": {"rule": "PathPrefix(`/`)", "entryPoints": ["gateway"], "service": "bots"}},
@@ -246,7 +290,7 @@ class Traefik(Peer):
                     "bots": {
                         "loadBalancer": {
                             "servers": [{"url": f"http://127.0.0.1:{at}"} for at in masters],
-                            "healthCheck": {"path": "/health", "interval": f"{PROBE_SECONDS}s", "timeout": "2s"},
+                            "healthCheck": {"path": "/health", "interval": f"{profile.probe_seconds}s", "timeout": f"{profile.probe_timeout}s"},
                             "serversTransport": "pooled",
                         }
                     }
@@ -254,7 +298,7 @@ class Traefik(Peer):
                 "serversTransports": {
                     "pooled": {
                         "maxIdleConnsPerHost": IDLE_UPSTREAM,
-                        "forwardingTimeouts": {"dialTimeout": "1s", "responseHeaderTimeout": f"{TIMEOUT_SECONDS}s"},
+                        "forwardingTimeouts": {"dialTimeout": "1s", "responseHeaderTimeout": f"{profile.try_seconds}s"},
                     }
                 },
             }
@@ -287,7 +331,7 @@ class Caddy(Peer):
     def version(self):
         return first_match([self.program, "version"], r"v?(\d+\.\d+\.\d+)")
 
-    def command(self, directory, port, masters):
+    def command(self, directory, port, masters, profile=COST):
         config = f"""\
 {{
     admin off
@@ -308,13 +352,13 @@ http://:{port} {{
     reverse_proxy {' '.join(f'127.0.0.1:{at}' for at in masters)} {{
         lb_policy round_robin
         health_uri /health
-        health_interval {PROBE_SECONDS}s
-        health_timeout 2s
+        health_interval {profile.probe_seconds}s
+        health_timeout {profile.probe_timeout}s
         health_fails 3
         health_passes 2
         transport http {{
             dial_timeout 1s
-            response_header_timeout {TIMEOUT_SECONDS}s
+            response_header_timeout {profile.try_seconds}s
             keepalive_idle_conns_per_host {IDLE_UPSTREAM}
         }}
     }}
@@ -339,12 +383,12 @@ class Baton(Peer):
     def version(self):
         return first_match([self.program, "--version"], r"(\d+\.\d+\.\d+)")
 
-    def command(self, directory, port, masters):
+    def command(self, directory, port, masters, profile=COST):
         (admin,) = process.free_ports(1)
         config = {
             "workers": 1,
             "listeners": [{"name": "gateway", "address": f"127.0.0.1:{port}"}],
-            "routes": [{"name": "all", "match": {"path_prefix": "/"}, "upstream": "bots", "timeout": f"{TIMEOUT_SECONDS}s"}],
+            "routes": [{"name": "all", "upstream": "bots", "timeout": f"{profile.try_seconds * ATTEMPTS}s"}],
             "upstreams": [
                 {
                     "name": "bots",
@@ -354,17 +398,22 @@ class Baton(Peer):
                     # The masters here never close an idle connection, so it may be kept as long as the others keep it.
                     "pool": {"idle_timeout": "60s", "max_idle": IDLE_UPSTREAM},
                     "health_check": {
-                        "interval": f"{PROBE_SECONDS}s",
-                        "timeout": "2s",
+                        "interval": f"{profile.probe_seconds}s",
+                        "timeout": f"{profile.probe_timeout}s",
                         "unhealthy_threshold": 3,
                         "healthy_threshold": 2,
                         "http": {"path": "/health"},
+                    },
+                    "retry": {
+                        "attempts": ATTEMPTS,
+                        "per_try_timeout": f"{profile.try_seconds}s",
+                        "non_idempotent": profile.repeat_posts,
                     },
                 }
             ],
             "state": {"path": str(directory / "data")},
             "admin": {"address": f"127.0.0.1:{admin}"},
-            "logging": {"level": "warn"},
+            "logging": {"level": "warn", "access_log": "off"},
         }
         path = directory / "baton.yaml"
         path.write_text(json.dumps(config, indent=1))

@@ -8,6 +8,7 @@ COLUMNS = [
     # key, heading, digits, unit text
     ("cpu_us", "CPU per request, saturated (µs)", 2),
     ("user_us", "of it its own code (µs)", 2),
+    ("calls", "system calls per request", 2),
     ("rate_cpu_us", "CPU per request, fixed rate (µs)", 2),
     ("throughput", "requests/s, saturated", 0),
     ("busy", "proxy's core busy (%)", 0),
@@ -37,6 +38,8 @@ def medians(samples, direct):
     }
     for key in ("p50", "p99"):
         figures[key] = median([run["latency_us"][key] - base["latency_us"][key] for run, base in zip(fixed, direct)])
+    if samples.get("calls"):
+        figures["calls"] = samples["calls"]
     if samples.get("memory"):
         figures["connection"] = samples["memory"]["connection"] / 1024
         figures["rest"] = samples["memory"]["rest"] / 1024 / 1024
@@ -110,7 +113,7 @@ Ratios to {reference}; below 1.00 is better than {reference}, but for requests/s
 
 * *CPU per request* is the time the kernel has counted for every thread of the proxy, divided by the requests of the
   sample; ± is half the range over the rounds. *Of it its own code* leaves out the time in the kernel, where all of
-  them make about the same calls, at a price that differs much between machines. Saturated, a proxy handles many events for each wake-up; at the fixed rate
+  them make about the same calls, at a price that differs much between machines; *system calls* are counted in one more saturated sample. Saturated, a proxy handles many events for each wake-up; at the fixed rate
   nearly every request wakes it, which is what an ordinary day looks like.
 * *requests/s* is what the load got. Where the proxy's core was less than about 95 % busy, the load's core was the limit
   and the proxy could have done more: compare the CPU per request.

@@ -21,12 +21,15 @@ pub struct Plan {
     /// Moments since the start in nanoseconds, ascending; `None` for as soon as a connection is free.
     arrivals: Option<Vec<u64>>,
     requests: u64,
+    /// No request is sent after this.
+    at_most: Duration,
+    /// How long to wait for the last answers.
     grace: Duration,
 }
 
 impl Plan {
-    pub fn closed(requests: u64) -> Self {
-        Self { arrivals: None, requests, grace: STALL }
+    pub fn closed(requests: u64, at_most: Duration) -> Self {
+        Self { arrivals: None, requests, at_most, grace: STALL }
     }
 
     /// Poisson arrivals: many independent senders, which is what a gateway's traffic looks like.
@@ -38,7 +41,7 @@ impl Plan {
             (at < seconds).then_some((at * 1e9) as u64)
         })
         .collect();
-        Self { requests: arrivals.len() as u64, arrivals: Some(arrivals), grace }
+        Self { requests: arrivals.len() as u64, arrivals: Some(arrivals), at_most: Duration::MAX, grace }
     }
 }
 
@@ -116,18 +119,23 @@ impl Client {
     /// Carries out the plan. Refused and broken requests are counted; only a target that is gone is an error.
     pub fn run(mut self, plan: &Plan) -> io::Result<Summary> {
         let start = Instant::now();
-        let now = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let grace = u64::try_from(plan.grace.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let now = || nanos(start.elapsed());
+        let (grace, at_most) = (nanos(plan.grace), nanos(plan.at_most));
+        let mut requests = plan.requests;
         let mut summary = Summary { latencies: Vec::with_capacity(plan.requests as usize), ..Summary::default() };
         let mut waiting: VecDeque<u64> = VecDeque::new();
         let (mut issued, mut settled, mut last_settled, mut last_good) = (0, 0, 0, 0);
         let mut ready = Vec::new();
 
-        while settled < plan.requests {
+        while settled < requests {
             let time = now();
+            if time > at_most {
+                requests = issued;
+            }
             match &plan.arrivals {
                 None => {
-                    while issued < plan.requests && waiting.len() < self.free.len() {
+                    while issued < requests && waiting.len() < self.free.len() {
                         waiting.push_back(time);
                         issued += 1;
                     }
@@ -186,8 +194,8 @@ impl Client {
                 }
             }
         }
-        summary.requests = plan.requests;
-        summary.unanswered = plan.requests - settled;
+        summary.requests = requests;
+        summary.unanswered = requests - settled;
         summary.elapsed = start.elapsed();
         summary.largest_gap = summary.largest_gap.max(Duration::from_nanos(last_settled.saturating_sub(last_good)));
         Ok(summary)

@@ -47,6 +47,9 @@ enum Mode {
         target: Target,
         #[arg(long)]
         requests: u64,
+        /// Stops asking after this many seconds, however few requests that were.
+        #[arg(long, default_value_t = 60.0)]
+        at_most: f64,
     },
     /// Send at a fixed mean rate with exponential gaps, whatever the answers do.
     Open {
@@ -93,8 +96,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout();
     match Arguments::parse().mode {
         Mode::Masters { listen, journal } => server::run(&listen, journal.as_deref())?,
-        Mode::Closed { target, requests } => {
-            let report = target.client()?.run(&Plan::closed(requests))?;
+        Mode::Closed { target, requests, at_most } => {
+            let report = target.client()?.run(&Plan::closed(requests, Duration::from_secs_f64(at_most)))?;
             writeln!(out, "{report}")?;
         }
         Mode::Open { target, rate, seconds, grace } => {

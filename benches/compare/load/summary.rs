@@ -32,6 +32,7 @@ impl fmt::Display for Summary {
             "broken": self.broken,
             "unanswered": self.unanswered,
             "seconds": self.elapsed.as_secs_f64(),
+            "over_a_second": self.latencies.iter().filter(|&&latency| latency > 1_000_000_000).count(),
             "largest_gap_ms": self.largest_gap.as_secs_f64() * 1e3,
             "latency_us": {
                 "p50": micros(0.5), "p90": micros(0.9), "p99": micros(0.99), "p999": micros(0.999), "max": micros(1.0),
