@@ -217,22 +217,11 @@ fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
     watched.collect()
 }
 
-/// Writes each change of a master's state to the log, and counts ejections.
+/// Counts ejections; the checker itself writes every change to the log.
 fn on_change(telemetry: Arc<Telemetry>) -> Arc<crate::health::checker::OnChange> {
     Arc::new(move |change: &Change| {
-        let (upstream, master, evidence) = (change.master.upstream(), &*change.name, &*change.evidence);
-        match change.event {
-            Event::Health(Health::Failed) => tracing::error!(upstream, master, evidence, "master failed"),
-            Event::Health(Health::Degraded) => tracing::warn!(upstream, master, evidence, "master degraded"),
-            Event::Health(health) => tracing::info!(upstream, master, evidence, "master {health:?}"),
-            Event::Suspected => tracing::warn!(upstream, master, evidence, "master suspected, probing it"),
-            Event::Cleared => tracing::info!(upstream, master, evidence, "suspicion cleared"),
-            Event::Ejected => {
-                telemetry.cold.counter(&names::MASTER_EJECTIONS, &[upstream, master]).increment(1);
-                tracing::warn!(upstream, master, evidence, "master ejected");
-            }
-            Event::Returned => tracing::info!(upstream, master, evidence, "ejection over"),
-            Event::Circuit(circuit) => tracing::warn!(upstream, master, evidence, "circuit {circuit:?}"),
+        if change.event == Event::Ejected {
+            telemetry.cold.counter(&names::MASTER_EJECTIONS, &[change.master.upstream(), &change.name]).increment(1);
         }
     })
 }
