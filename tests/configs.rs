@@ -167,6 +167,23 @@ fn a_file_is_loaded_and_one_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_file_that_is_not_text_is_refused_with_the_line() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("not-text.yaml");
+    std::fs::write(&path, b"listeners: []\nroutes: \xff\n").unwrap();
+    let error = config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("line 2 is not UTF-8"), "{error}");
+}
+
+#[test]
+fn line_endings_and_marks_of_other_editors_change_nothing() {
+    let text = read(&root().join("config/baton.yaml"));
+    let expected = parse(&text).unwrap().config;
+    for text in [text.replace('\n', "\r\n"), format!("\u{feff}{text}"), format!("---\n{text}...\n")] {
+        assert_eq!(parse(&text).unwrap_or_else(|error| panic!("{error}")).config, expected);
+    }
+}
+
+#[test]
 fn a_text_beyond_the_limit_is_refused_unread() {
     let error = parse(&"#".repeat(config::TEXT_BYTES_MAX + 1)).unwrap_err().to_string();
     assert!(error.contains("larger than 1048576 bytes"), "{error}");

@@ -89,6 +89,13 @@ impl Report {
         self
     }
 
+    /// Something to know.
+    #[must_use]
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(("note", text.into()));
+        self
+    }
+
     /// What the key in question is for.
     #[must_use]
     pub fn meaning(mut self, text: impl Into<String>) -> Self {
@@ -246,54 +253,82 @@ impl Source<'_> {
     }
 
     fn snippet(&self, line: &str, place: Place) -> Snippet {
-        let hidden = self.hidden(line, place.line);
-        // Each shown character with the columns of the line that it stands for.
-        let mut shown: Vec<(char, usize, usize)> = Vec::new();
-        for (column, character) in (1..).zip(line.chars()) {
-            match hidden.iter().find(|(first, end)| (*first..*end).contains(&column)) {
-                Some(&(first, end)) if column == first || shown.is_empty() => {
-                    shown.extend([('*', first, end); 3]);
-                }
-                Some(_) => {}
-                None if character == '\t' => shown.push((' ', column, column + 1)),
-                None if character.is_control() => {
-                    shown.extend(character.escape_unicode().map(|shown| (shown, column, column + 1)));
-                }
-                None => shown.push((character, column, column + 1)),
-            }
-        }
-        let (first, end) = columns(line, place, place.line).unwrap_or((place.column, place.column + 1));
-        let meant = |&(_, from, to): &(char, usize, usize)| from < end && first < to;
+        // Of a long line, only what is near is looked at: there are many diagnostics, and many secrets.
+        let first = place.column.saturating_sub(2 * LINE_CHARS_MAX).max(1);
+        let characters: Vec<char> = line.chars().skip(first - 1).take(4 * LINE_CHARS_MAX).collect();
+        let part = Part { first, characters };
+        let hidden = match &self.secrets {
+            Some(places) => places.iter().filter_map(|secret| part.columns(*secret, place.line)).collect(),
+            None => guess_secret(line).map(|first| (first, usize::MAX)).into_iter().collect::<Vec<_>>(),
+        };
+        let shown = part.shown(&hidden);
+        let (begin, end) = part.columns(place, place.line).unwrap_or((place.column, place.column + 1));
+        let meant = |character: &Shown| character.first < end && begin < character.end;
         let mut skip = shown.iter().position(meant).unwrap_or(shown.len());
-        let mut length = shown.iter().filter(|&character| meant(character)).count().max(1);
+        let mut length = shown.iter().filter(|character| meant(character)).count().max(1);
         // A long line is cut on both sides, so that the place stays in view.
-        let mut text: String = shown.iter().map(|(character, ..)| character).collect();
-        if shown.len() > LINE_CHARS_MAX {
-            let from = skip.saturating_sub(LINE_CHARS_MAX / 2).min(shown.len() - LINE_CHARS_MAX);
-            let window = shown.iter().skip(from).take(LINE_CHARS_MAX).map(|(character, ..)| character);
-            let (left, right) = (from > 0, from + LINE_CHARS_MAX < shown.len());
-            text = left.then_some(&'…').into_iter().chain(window).chain(right.then_some(&'…')).collect();
-            skip = skip - from + usize::from(left);
-            length = length.min((text.chars().count() + 1).saturating_sub(skip).max(1));
+        let from = skip.saturating_sub(LINE_CHARS_MAX / 2).min(shown.len().saturating_sub(LINE_CHARS_MAX));
+        let to = shown.len().min(from + LINE_CHARS_MAX);
+        let mut text: String = shown[from..to].iter().map(|character| character.character).collect();
+        skip -= from;
+        if from > 0 || first > 1 {
+            text.insert(0, '…');
+            skip += 1;
         }
+        if to < shown.len() || part.characters.len() == 4 * LINE_CHARS_MAX {
+            text.push('…');
+        }
+        length = length.min((text.chars().count() + 1).saturating_sub(skip).max(1));
         Snippet { text: text.trim_end().to_owned(), skip, length }
-    }
-
-    /// Columns of a line that are not shown.
-    fn hidden(&self, text: &str, line: usize) -> Vec<(usize, usize)> {
-        match &self.secrets {
-            Some(places) => places.iter().filter_map(|place| columns(text, *place, line)).collect(),
-            None => guess_secret(text).map(|first| (first, usize::MAX)).into_iter().collect(),
-        }
     }
 }
 
-/// The columns that a place takes in a line, without blanks at its end: those after a quoted value count as its own.
-fn columns(text: &str, place: Place, line: usize) -> Option<(usize, usize)> {
-    let (first, end) = place.columns_in(line)?;
-    let shown: Vec<char> = text.chars().take(end - 1).collect();
-    let blanks = shown.iter().rev().take_while(|character| **character == ' ').count();
-    Some((first, if end == usize::MAX { end } else { (shown.len() + 1 - blanks).max(first + 1).min(end) }))
+/// A part of a line, from column `first`.
+struct Part {
+    first: usize,
+    characters: Vec<char>,
+}
+
+/// A character as it is shown, and the columns of the line that it stands for.
+#[derive(Clone, Copy)]
+struct Shown {
+    character: char,
+    first: usize,
+    end: usize,
+}
+
+impl Part {
+    /// The columns that a place takes here, without blanks at its end: those after a quoted value count as its own.
+    fn columns(&self, place: Place, line: usize) -> Option<(usize, usize)> {
+        let (first, end) = place.columns_in(line)?;
+        let limit = self.first + self.characters.len();
+        if end <= self.first || limit <= first || limit < end {
+            return (end > self.first).then_some((first, end));
+        }
+        let before = &self.characters[first.max(self.first) - self.first..end - self.first];
+        let blanks = before.iter().rev().take_while(|character| **character == ' ').count();
+        Some((first, (end - blanks).max(first + 1)))
+    }
+
+    /// Its characters, with stars for hidden columns, and control characters escaped.
+    fn shown(&self, hidden: &[(usize, usize)]) -> Vec<Shown> {
+        let mut shown: Vec<Shown> = Vec::with_capacity(self.characters.len());
+        for (first, &character) in (self.first..).zip(&self.characters) {
+            let end = first + 1;
+            match hidden.iter().find(|(begin, end)| (*begin..*end).contains(&first)) {
+                Some(&(begin, end)) if begin == first || shown.is_empty() => {
+                    shown.extend([Shown { character: '*', first: begin, end }; 3]);
+                }
+                Some(_) => {}
+                None if character == '\t' => shown.push(Shown { character: ' ', first, end }),
+                None if is_unprintable(character) => {
+                    shown.extend(character.escape_unicode().map(|character| Shown { character, first, end }));
+                }
+                None => shown.push(Shown { character, first, end }),
+            }
+        }
+        shown
+    }
 }
 
 /// The column after `some_secret:` in a line.
@@ -323,10 +358,17 @@ pub fn code(text: &str) -> String {
             out.push('…');
             break;
         }
-        if character.is_control() { out.extend(character.escape_default()) } else { out.push(character) }
+        if is_unprintable(character) { out.extend(character.escape_default()) } else { out.push(character) }
     }
     out.push('`');
     out
+}
+
+/// Characters that a terminal obeys, and those that are invisible or turn the direction of a text.
+fn is_unprintable(character: char) -> bool {
+    let is_format =
+        matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    character.is_control() || is_format
 }
 
 /// `1 error`, `2 errors`.
@@ -414,6 +456,7 @@ mod tests {
         let shown = print("a: \u{1b}[31mred", Some(vec![]), Place::point(1, 1));
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
         assert_eq!(code("a\u{7}\n"), "`a\\u{7}\\n`");
+        assert_eq!(code("a\u{202e}b"), "`a\\u{202e}b`");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::model::{
 use super::units::{show_size, show_time};
 
 /// Lines such as `upstream bots: master dubai-2 added` and `route webhooks: timeout 30s -> 10s`. Empty only when both are
-/// equal. Secrets are not shown.
+/// equal. Values of probe headers, which are often credentials, are not shown.
 pub fn diff(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = Lines::default();
     lines.values("", &globals(old), &globals(new));

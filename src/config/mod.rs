@@ -72,6 +72,8 @@ pub fn parse(text: &str, origin: &Path, lookup: &dyn Lookup) -> Result<Loaded, D
     if text.len() > TEXT_BYTES_MAX {
         return Err(Diagnostics::of_file(origin, format!("it is larger than {TEXT_BYTES_MAX} bytes")));
     }
+    // Some editors begin a file with a mark of its encoding.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut resolver = Resolver::new(lookup, text);
     let mut reports = Vec::new();
     let Some(tree) = Tree::parse(text, &mut resolver, &mut reports) else {

@@ -7,7 +7,7 @@
 use serde_json::Value as Json;
 
 use super::diagnostic::{Place, Report, code, nearest};
-use super::tree::{NodeId, Tree, Value};
+use super::tree::{self, NodeId, Tree, Value};
 
 /// A decoded value and where it came from. There is none when it was wrong; that has been reported by then.
 #[derive(Debug, Clone)]
@@ -215,16 +215,15 @@ impl Decoder {
         Report::warning(message, self.tree.head(node)).at(self.tree.path(node))
     }
 
-    /// What stands there, in words; a secret stays one.
+    /// What stands there, in words; a secret, and the value of a variable or file, is not repeated.
     pub fn found(&self, node: NodeId) -> String {
         match &self.tree.node(node).value {
             Value::List(_) => "a list".into(),
             Value::Map(_) => "a mapping".into(),
             Value::Broken => "nothing".into(),
             Value::Scalar(_) if self.is_nothing(node) => "nothing".into(),
-            Value::Scalar(scalar) if scalar.substituted || self.tree.is_secret(node) => {
-                "a value that is not shown".into()
-            }
+            Value::Scalar(_) if self.tree.is_secret(node) => "a value that is not shown".into(),
+            Value::Scalar(tree::Scalar { written: Some(written), .. }) => code(written),
             Value::Scalar(scalar) if scalar.text.is_empty() => "an empty text".into(),
             Value::Scalar(scalar) => code(&scalar.text),
         }
@@ -239,7 +238,9 @@ impl Decoder {
     pub fn expected(&mut self, node: NodeId, what: &str, help: impl Into<String>) {
         let report = self.error(node, format!("expected {what}, found {}", self.found(node)));
         let help = help.into();
-        self.reports.push(if help.is_empty() { report } else { report.help(help) });
+        let report = if help.is_empty() { report } else { report.help(help) };
+        let is_substituted = matches!(&self.tree.node(node).value, Value::Scalar(scalar) if scalar.written.is_some());
+        self.reports.push(if is_substituted { report.note("what it stands for is not shown") } else { report });
     }
 
     /// The text of a scalar, or a report that `what` was expected.

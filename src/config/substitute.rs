@@ -17,6 +17,12 @@ const VALUE_BYTES_MAX: u64 = 64 * 1024;
 /// A certificate chain or a key.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// What all variables and files together may put in: a text that names a large file many times stays small.
+const TOTAL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Errors that one value may have. Who has more to repair has one cause behind them.
+const MISSING_MAX: usize = 10;
+
 /// Where a configuration takes what its text only names. Tests give their own.
 pub trait Lookup {
     /// An environment variable. `None` when it is not set.
@@ -50,6 +56,8 @@ pub struct Resolver<'a> {
     lookup: &'a dyn Lookup,
     hash: Xxh3,
     files: BTreeSet<PathBuf>,
+    /// Bytes put in so far.
+    total: usize,
 }
 
 /// A text in which values were put.
@@ -70,7 +78,7 @@ pub struct Missing {
 impl<'a> Resolver<'a> {
     /// `text` is the configuration itself: the first part of the hash.
     pub fn new(lookup: &'a dyn Lookup, text: &str) -> Self {
-        let mut resolver = Self { lookup, hash: Xxh3::new(), files: BTreeSet::new() };
+        let mut resolver = Self { lookup, hash: Xxh3::new(), files: BTreeSet::new(), total: 0 };
         resolver.count(text.as_bytes());
         resolver
     }
@@ -119,6 +127,10 @@ impl<'a> Resolver<'a> {
                 continue;
             }
             out.push_str(before);
+            if missing.len() == MISSING_MAX {
+                rest = "";
+                break;
+            }
             let Some(end) = after.find('}') else {
                 missing.push(Missing {
                     message: "`${` without a `}`".into(),
@@ -139,6 +151,16 @@ impl<'a> Resolver<'a> {
     }
 
     fn value(&mut self, name: &str) -> Result<String, Missing> {
+        let value = self.look_up(name)?;
+        self.total += value.len();
+        if self.total > TOTAL_BYTES_MAX {
+            let message = format!("variables and files put in more than {TOTAL_BYTES_MAX} bytes");
+            return Err(Missing { message, help: None });
+        }
+        Ok(value)
+    }
+
+    fn look_up(&mut self, name: &str) -> Result<String, Missing> {
         if let Some(path) = name.strip_prefix("file:") {
             return self.file_value(path);
         }
@@ -227,6 +249,13 @@ mod tests {
         assert_eq!(errors.len(), 4);
         assert!(errors[0].message.contains("`A` is not set"), "{errors:?}");
         assert!(errors[2].message.contains("cannot read `/none`"), "{errors:?}");
+    }
+
+    #[test]
+    fn what_is_put_in_and_what_is_reported_are_bounded() {
+        assert_eq!(substitute(&"${A}".repeat(1000)).unwrap_err().len(), MISSING_MAX);
+        let errors = substitute(&"${PORT}".repeat(TOTAL_BYTES_MAX / 4 + 1)).unwrap_err();
+        assert!(errors[0].message.contains("more than 1048576 bytes"), "{errors:?}");
     }
 
     #[test]

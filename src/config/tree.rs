@@ -65,8 +65,8 @@ pub struct Scalar {
     pub text: String,
     /// Written without quotes.
     pub plain: bool,
-    /// Holds what a variable or a file gave: never to be shown.
-    pub substituted: bool,
+    /// When it holds what a variable or a file gave: what was written. That is shown in its place.
+    pub written: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -370,12 +370,12 @@ impl Builder<'_, '_> {
     fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, place: Place) -> Value {
         let plain = style == ScalarStyle::Plain;
         let Some(resolver) = &mut self.resolver else {
-            return Value::Scalar(Scalar { text: text.into_owned(), plain, substituted: false });
+            return Value::Scalar(Scalar { text: text.into_owned(), plain, written: None });
         };
         match resolver.substitute(&text) {
-            Ok(None) => Value::Scalar(Scalar { text: text.into_owned(), plain, substituted: false }),
-            Ok(Some(Substituted { text, looked_up })) => {
-                Value::Scalar(Scalar { text, plain: false, substituted: looked_up })
+            Ok(None) => Value::Scalar(Scalar { text: text.into_owned(), plain, written: None }),
+            Ok(Some(Substituted { text: value, looked_up })) => {
+                Value::Scalar(Scalar { text: value, plain: false, written: looked_up.then(|| text.into_owned()) })
             }
             Err(errors) => {
                 for error in errors {

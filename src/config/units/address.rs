@@ -65,9 +65,8 @@ impl Scalar for MasterAddress {
         if let Some(path) = text.strip_prefix("unix:") {
             return parse_unix(path).map(|path| Self(Address::Unix(path)));
         }
-        if let Some((_, rest)) = text.split_once("://") {
-            let rest = rest.split('/').next().unwrap_or_default();
-            return Err(format!("write the host and the port alone: {rest}"));
+        if text.contains("://") {
+            return Err("write the host and the port alone, such as bot-1:9001".into());
         }
         let help = "write host:port, such as 127.0.0.1:9001, bot-1:9001 or [::1]:9001, or unix:/path";
         let (host, port) = text.rsplit_once(':').ok_or(help)?;

@@ -1,11 +1,12 @@
 //! Listeners: addresses that exclude each other, certificates that can be read.
 
+use super::super::diagnostic::code;
 use super::super::file::{self, File};
 use super::super::model::{CertificateFiles, ListenAddress, Listener, ListenerLimits, Tls};
 use super::super::shape::At;
 use super::super::tree::NodeId;
 use super::super::units::{FilePath, Listen};
-use super::{Checker, code};
+use super::Checker;
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<Listener> {
     let listener = at.get()?;
@@ -40,7 +41,7 @@ fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Opt
         [(&files.cert, "CERTIFICATE", "a certificate"), (&files.key, "PRIVATE KEY", "a private key")]
     {
         let Some(FilePath(file)) = path.get() else { continue };
-        let shown = code(&file.to_string_lossy());
+        let shown = checker.show(path.node);
         let report = match checker.resolver.read(file) {
             Ok(bytes) => match pem_problem(&bytes, label) {
                 Some(problem) => checker.error(path.node, format!("{shown} does not hold {what}: {problem}")),
@@ -49,7 +50,7 @@ fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Opt
             Err(error) => {
                 let report = checker.error(path.node, format!("cannot read {shown}: {error}"));
                 // One command makes both files.
-                if std::mem::replace(&mut advised, true) { report } else { report.help(how_to_make(files)) }
+                if std::mem::replace(&mut advised, true) { report } else { report.help(how_to_make(checker, files)) }
             }
         };
         checker.push(report);
@@ -72,10 +73,11 @@ fn pem_problem(bytes: &[u8], label: &str) -> Option<String> {
     })
 }
 
-fn how_to_make(files: &file::Certificate) -> String {
+fn how_to_make(checker: &Checker<'_, '_>, files: &file::Certificate) -> String {
     let name = |path: &At<FilePath>, other: &str| {
-        let path = path.get().map(|path| path.0.to_string_lossy().into_owned());
-        path.filter(|path| path.bytes().all(needs_no_quotes)).unwrap_or_else(|| other.to_owned())
+        let shown = checker.show(path.node);
+        let path = shown.trim_matches('`');
+        if path.bytes().all(needs_no_quotes) { path.to_owned() } else { other.to_owned() }
     };
     format!(
         "make one for development: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
@@ -98,9 +100,9 @@ pub fn check_addresses(checker: &mut Checker<'_, '_>, file: &File) {
     for address in listeners.chain(admin) {
         let Some(listen) = address.get() else { continue };
         match seen.iter().find(|(other, _)| overlap(&other.0, &listen.0)) {
-            Some((other, first)) => {
-                let help = format!("{} is taken in line {}", code(&other.0.to_string()), checker.line(*first));
-                let message = format!("the address {} is used twice", code(&listen.0.to_string()));
+            Some((_, first)) => {
+                let help = format!("{} is taken in line {}", checker.show(*first), checker.line(*first));
+                let message = format!("the address {} is used twice", checker.show(address.node));
                 // The admin address has a default; then the one that can be moved is the listener's.
                 let node = if checker.is_given(address.node) { address.node } else { *first };
                 let help = if node == address.node { help } else { "the admin API listens there by default".into() };

@@ -11,7 +11,7 @@ mod upstream;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::diagnostic::{Report, code};
+use super::diagnostic::Report;
 use super::file::File;
 use super::model::{Admin, Config, Logging};
 use super::shape::{At, Decoder, List};
@@ -73,6 +73,11 @@ impl Checker<'_, '_> {
         self.decoder.warning(node, message)
     }
 
+    /// A value as it was written.
+    fn show(&self, node: NodeId) -> String {
+        self.decoder.found(node)
+    }
+
     fn push(&mut self, report: Report) {
         self.decoder.reports.push(report);
     }
@@ -104,24 +109,18 @@ impl Checker<'_, '_> {
 
     fn unique_names<T>(&mut self, list: &At<List<T>>, name: impl Fn(&T) -> &At<Name>) {
         let names = list.get().into_iter().flatten().filter_map(At::get).map(name);
-        self.unique(names.filter_map(|name| Some((name.get()?, name.node))), |name| {
-            format!("the name {}", code(&name.0))
-        });
+        self.unique("name", names.filter_map(|name| Some((name.get()?, name.node))));
     }
 
     /// Reports every value that stands there a second time.
-    fn unique<'v, T: Eq + Hash + 'v>(
-        &mut self,
-        values: impl Iterator<Item = (&'v T, NodeId)>,
-        describe: impl Fn(&T) -> String,
-    ) {
+    fn unique<'v, T: Eq + Hash + 'v>(&mut self, word: &str, values: impl Iterator<Item = (&'v T, NodeId)>) {
         let mut seen: HashMap<&T, NodeId> = HashMap::new();
         for (value, node) in values {
             match seen.get(value) {
                 Some(first) => {
                     let help = format!("the first one is in line {}", self.line(*first));
-                    let report = self.error(node, format!("{} is used twice", describe(value))).help(help);
-                    self.push(report);
+                    let message = format!("the {word} {} is used twice", self.show(node));
+                    self.push(self.error(node, message).help(help));
                 }
                 None => {
                     seen.insert(value, node);
@@ -131,9 +130,9 @@ impl Checker<'_, '_> {
     }
 
     /// The values of a list of which none may stand there twice. `None` when one is wrong.
-    fn set<T: Eq + Hash + Clone>(&mut self, list: &At<List<T>>, describe: impl Fn(&T) -> String) -> Option<Vec<T>> {
+    fn set<T: Eq + Hash + Clone>(&mut self, word: &str, list: &At<List<T>>) -> Option<Vec<T>> {
         let items = list.get()?;
-        self.unique(items.iter().filter_map(|item| Some((item.get()?, item.node))), describe);
+        self.unique(word, items.iter().filter_map(|item| Some((item.get()?, item.node))));
         items.iter().map(|item| item.get().cloned()).collect()
     }
 }

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use super::super::diagnostic::nearest;
 use super::super::file::{self, File};
-use super::super::model::{HeaderMatch, HostPattern, Match, PathPattern, Route};
+use super::super::model::{HeaderMatch, Match, PathPattern, Route};
 use super::super::shape::{At, List};
+use super::super::tree::NodeId;
 use super::super::units::{Name, show_time};
-use super::{Checker, code};
+use super::Checker;
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
     let route = at.get()?;
-    let listeners = checker.set(&route.listeners, |name| format!("the listener {}", code(&name.0)));
+    let listeners = checker.set("listener", &route.listeners);
     for name in route.listeners.get().into_iter().flatten() {
         known_name(checker, name, &file.listeners, |listener| &listener.name, "listener");
     }
@@ -32,6 +33,9 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
     })
 }
 
+/// Names that a message lists.
+const NAMES_MAX: usize = 20;
+
 /// Index of the item that a name means; an unknown name is reported, unless a name that is itself wrong may be meant.
 fn known_name<T>(
     checker: &mut Checker<'_, '_>,
@@ -41,34 +45,36 @@ fn known_name<T>(
     word: &str,
 ) -> Option<usize> {
     let name = at.get()?;
-    let names: Vec<Option<&str>> =
-        list.get()?.iter().map(|item| name_of(item.get()?).get().map(|name| name.0.as_str())).collect();
-    if let Some(index) = names.iter().position(|known| *known == Some(name.0.as_str())) {
+    let names: Vec<Option<&At<Name>>> = list.get()?.iter().map(|item| Some(name_of(item.get()?))).collect();
+    if let Some(index) = names.iter().position(|known| known.and_then(At::get) == Some(name)) {
         return Some(index);
     }
-    if names.contains(&None) {
-        return None;
-    }
-    let known: Vec<&str> = names.into_iter().flatten().collect();
-    let report = checker.error(at.node, format!("there is no {word} {}", code(&name.0)));
-    let report = match nearest(&name.0, known.iter().copied()) {
-        Some(meant) => report.help(format!("did you mean {}?", code(meant))),
+    let known: Option<Vec<(&str, NodeId)>> =
+        names.into_iter().map(|known| Some((known?.get()?.0.as_str(), known?.node))).collect();
+    let known = known?;
+    let report = checker.error(at.node, format!("there is no {word} {}", checker.show(at.node)));
+    let meant = nearest(&name.0, known.iter().map(|(name, _)| *name));
+    let report = match known.iter().find(|(name, _)| Some(*name) == meant) {
+        Some((_, node)) => report.help(format!("did you mean {}?", checker.show(*node))),
         None if known.is_empty() => report,
-        None => report.allowed(known.into_iter().take(20).map(code).collect::<Vec<_>>().join(", ")),
+        None => {
+            let names: Vec<String> = known.iter().take(NAMES_MAX).map(|(_, node)| checker.show(*node)).collect();
+            report.allowed(names.join(", "))
+        }
     };
     checker.push(report);
     None
 }
 
 fn matcher(checker: &mut Checker<'_, '_>, rules: &file::Match) -> Option<Match> {
-    let hosts = checker.set(&rules.hosts, |host| format!("the host {}", code(&host_text(&host.0))));
-    let methods = checker.set(&rules.methods, |method| format!("the method {}", code(&method.0)));
+    let hosts = checker.set("host", &rules.hosts);
+    let methods = checker.set("method", &rules.methods);
     let headers = rules.headers.get();
     let names = headers.into_iter().flatten().filter_map(|header| {
         let name = &header.get()?.name;
         Some((name.get()?, name.node))
     });
-    checker.unique(names, |name| format!("the header {}", code(&name.0)));
+    checker.unique("header", names);
     if rules.path.given().is_some() && rules.path_prefix.given().is_some() {
         let report = checker.error(rules.path_prefix.node, "both `path` and `path_prefix`");
         let report = report.help("keep `path` for this very path, or `path_prefix` for everything below it too");
@@ -103,13 +109,6 @@ fn prefix_pattern(prefix: &str) -> PathPattern {
     }
 }
 
-fn host_text(host: &HostPattern) -> String {
-    match host {
-        HostPattern::Exact(host) => host.clone(),
-        HostPattern::Wildcard(rest) => format!("*{rest}"),
-    }
-}
-
 /// Times of an upstream that the time of the whole exchange cuts short. Defaults are meant to be cut.
 fn check_times(checker: &mut Checker<'_, '_>, route: &file::Route, upstream: &file::Upstream) {
     let Some(whole) = route.timeout.get() else { return };
@@ -123,7 +122,8 @@ fn check_times(checker: &mut Checker<'_, '_>, route: &file::Route, upstream: &fi
             && checker.is_given(part.node)
             && time > whole
         {
-            let name = route.name.get().map_or_else(String::new, |name| format!(" of route {}", code(&name.0)));
+            let name =
+                route.name.get().map_or_else(String::new, |_| format!(" of route {}", checker.show(route.name.node)));
             let message = format!(
                 "`{key}` of {} is never reached: the `timeout`{name} is {}",
                 show_time(time.0),
@@ -195,7 +195,7 @@ pub fn check_overlaps(checker: &mut Checker<'_, '_>, file: &File) {
         let Some((first, first_at)) = keys[..index].iter().find(|(other, _)| key.collides(other) == Some(true)) else {
             continue;
         };
-        let name = |key: &Key<'_>| key.route.name.get().map_or_else(String::new, |name| code(&name.0));
+        let name = |key: &Key<'_>| key.route.name.get().map_or_else(String::new, |_| checker.show(key.route.name.node));
         let message = format!("route {} matches the same requests as route {}", name(key), name(first));
         let help =
             format!("the first one is in line {}; give one of them another condition", checker.line(first_at.node));
@@ -229,7 +229,10 @@ pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
         if let (Some(name), Some(_)) = (listener.name.get(), listener.protocol.get())
             && !reached(name)
         {
-            let report = checker.warning(listener.name.node, format!("no route serves the listener {}", code(&name.0)));
+            let report = checker.warning(
+                listener.name.node,
+                format!("no route serves the listener {}", checker.show(listener.name.node)),
+            );
             reports.push(report.help("every request to it is answered 404"));
         }
     }
@@ -238,8 +241,10 @@ pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
         if let Some(name) = upstream.name.get()
             && !used(name)
         {
-            reports
-                .push(checker.warning(upstream.name.node, format!("no route leads to the upstream {}", code(&name.0))));
+            reports.push(checker.warning(
+                upstream.name.node,
+                format!("no route leads to the upstream {}", checker.show(upstream.name.node)),
+            ));
         }
     }
     reports.into_iter().for_each(|report| checker.push(report));

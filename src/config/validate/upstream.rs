@@ -1,15 +1,13 @@
 //! Upstreams: masters that differ, probes that can succeed, bounds that fit together.
 
-use std::collections::HashSet;
-
 use super::super::file;
 use super::super::model::{
     Affinity, AllDown, CircuitBreaker, Geo, HealthCheck, HttpProbe, JsonProbe, Master, MasterLimits, OutlierDetection,
     Pool, Probe, Retry, RetryBudget, Upstream,
 };
 use super::super::shape::{At, List, Switch};
-use super::super::units::{Literal, WhenAllDown, show_time};
-use super::{Checker, code, strategy};
+use super::super::units::{Int, Literal, WhenAllDown, show_time};
+use super::{Checker, strategy};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<Upstream> {
     let upstream = at.get()?;
@@ -23,6 +21,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
     };
     let outlier_detection = upstream.outlier_detection.get().and_then(|switch| outlier_detection(checker, switch));
     let retry = upstream.retry.get().and_then(|rules| retry(checker, rules));
+    check_connect_timeout(checker, upstream);
     let (pool, limits) = (upstream.pool.get()?, upstream.limits.get()?);
     Some(Upstream {
         name: upstream.name.get()?.0.clone(),
@@ -77,9 +76,23 @@ fn check_masters(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) {
     checker.unique_names(&upstream.masters, |master| &master.name);
     let masters = || upstream.masters.get().into_iter().flatten().filter_map(At::get);
     let addresses = masters().filter_map(|master| Some((master.address.get()?, master.address.node)));
-    checker.unique(addresses, |address| format!("the address {}", code(&address.0.to_string())));
+    checker.unique("address", addresses);
     for master in masters() {
-        checker.set(&master.accounts, |account| format!("the account {}", code(&account.0)));
+        checker.set("account", &master.accounts);
+    }
+}
+
+/// A try includes its connection. The default is meant to be cut short.
+fn check_connect_timeout(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) {
+    let Some(per_try) = upstream.retry.get().map(|retry| &retry.per_try_timeout) else { return };
+    if let (Some(connect), Some(whole)) = (upstream.connect_timeout.get(), per_try.get())
+        && connect > whole
+        && checker.is_given(upstream.connect_timeout.node)
+    {
+        let node = upstream.connect_timeout.node;
+        let (connect, whole) = (show_time(connect.0), show_time(whole.0));
+        let message = format!("`connect_timeout` of {connect} is never reached: the `per_try_timeout` is {whole}");
+        checker.push(checker.warning(node, message));
     }
 }
 
@@ -164,9 +177,7 @@ fn json_probe(checker: &mut Checker<'_, '_>, json: &file::JsonProbe) -> Option<J
     }
     let lists = [&json.healthy, &json.degraded, &json.failed];
     let values = lists.into_iter().filter_map(At::get).flatten();
-    checker.unique(values.filter_map(|value| Some((value.get()?, value.node))), |value| {
-        format!("the value {}", code(&value.0))
-    });
+    checker.unique("value", values.filter_map(|value| Some((value.get()?, value.node))));
     let texts = |list: &At<List<Literal>>| -> Option<Vec<String>> {
         list.get()?.iter().map(|value| Some(value.get()?.0.clone())).collect()
     };
@@ -210,21 +221,13 @@ fn circuit_breaker(switch: &Switch<file::CircuitBreaker>) -> Option<Option<Circu
 }
 
 fn retry(checker: &mut Checker<'_, '_>, rules: &file::Retry) -> Option<Retry> {
-    let mut seen = HashSet::new();
-    let statuses = rules.on_status.get()?;
-    for status in statuses {
-        if let Some(code) = status.get()
-            && !seen.insert(code.0)
-        {
-            checker.push(checker.error(status.node, format!("the status {} is used twice", code.0)));
-        }
-    }
+    let statuses = checker.set("status", &rules.on_status);
     let budget = rules.budget.get()?;
     Some(Retry {
         attempts: rules.attempts.get()?.u32(),
         per_try_timeout: rules.per_try_timeout.get()?.0,
         non_idempotent: rules.non_idempotent.get()?.0,
-        on_status: statuses.iter().map(|status| Some(status.get()?.u16())).collect::<Option<_>>()?,
+        on_status: statuses?.into_iter().map(Int::u16).collect(),
         body_bytes: rules.body_bytes.get()?.usize(),
         budget: RetryBudget {
             percent: budget.percent.get()?.u32(),
