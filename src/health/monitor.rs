@@ -40,6 +40,10 @@ const FAST_FACTOR: u64 = 5;
 const FAST_FLOOR: Micros = 250_000;
 /// The pause after a probe that took its whole interval.
 const MIN_PAUSE: Micros = 100_000;
+/// A probe whose end is noticed this late was not watched: this task, or the whole machine, stood still meanwhile.
+const STALL: Micros = 50_000;
+/// What such a probe gets on top, once, so that a pause of ours does not fail every master at a time.
+const GRACE: Micros = 200_000;
 /// How often, and for how long, a dead master without a health check is tried.
 const UNCHECKED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -60,6 +64,8 @@ struct Running {
     report: Pin<Box<dyn Future<Output = Report> + Send>>,
     started: Micros,
     deadline: Micros,
+    /// Has got its [`GRACE`].
+    excused: bool,
 }
 
 impl Monitor {
@@ -119,9 +125,7 @@ impl Monitor {
             self.report(Event::Health(admission.health()), String::new());
         }
         self.report_changes();
-        if self.running.as_ref().is_some_and(|running| running.deadline <= now) {
-            self.give_up(now);
-        }
+        self.end_probe(now);
         self.drive_probe(now);
     }
 
@@ -139,6 +143,7 @@ impl Monitor {
                 report: Box::pin(async move { probe(&master, &asked.probe).await }),
                 started: now,
                 deadline: now.saturating_add(clock::micros(check.timeout)),
+                excused: false,
             });
         }
         if let Some(running) = self.running.as_mut().filter(|_| admission.suspect()) {
@@ -146,12 +151,17 @@ impl Monitor {
         }
     }
 
-    fn give_up(&mut self, now: Micros) {
-        if let Some(running) = self.running.as_ref() {
-            let waited = Duration::from_micros(now.saturating_sub(running.started));
-            let address = self.master.address();
-            self.settle(Report::failed(format!("no answer in {} ms ({address})", waited.as_millis())));
+    /// Gives the probe up if its time is over.
+    fn end_probe(&mut self, now: Micros) {
+        let Some(running) = self.running.as_mut().filter(|running| running.deadline <= now) else { return };
+        if now - running.deadline > STALL && !running.excused {
+            running.excused = true;
+            running.deadline = now.saturating_add(GRACE);
+            return;
         }
+        let waited = Duration::from_micros(now.saturating_sub(running.started));
+        let address = self.master.address();
+        self.settle(Report::failed(format!("no answer in {} ms ({address})", waited.as_millis())));
     }
 
     /// Takes a probe's outcome in.

@@ -364,8 +364,8 @@ async fn an_open_circuit_becomes_half_open_by_itself_and_its_trial_closes_it() {
 #[tokio::test]
 async fn a_name_that_cannot_be_looked_up_is_evidence() {
     let policy = Policy { suspect_after: Some(50 * MS), ..Policy::default() };
-    // Reserved by RFC 6761: it never resolves.
-    let address = Address::Name { host: "bot.invalid".into(), port: 1 };
+    // An empty label: refused without asking any name server.
+    let address = Address::Name { host: "bot..invalid".into(), port: 1 };
     let master = Arc::new(Master::new(Arc::from("bots"), address, policy));
     let (said, mut hears) = tokio::sync::mpsc::unbounded_channel();
     let on_change = move |change: &Change| said.send(change.to_string()).unwrap_or_default();
@@ -373,5 +373,24 @@ async fn a_name_that_cannot_be_looked_up_is_evidence() {
     let check = HealthCheck { timeout: PATIENCE, ..rare_check() };
     checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check: Some(check) }]);
     let first = tokio::time::timeout(PATIENCE, hears.recv()).await.unwrap().unwrap();
-    assert!(first.starts_with("master dubai-1 of bots: failed: name lookup of bot.invalid failed"), "{first}");
+    assert!(first.starts_with("master dubai-1 of bots: failed: name lookup of bot..invalid failed"), "{first}");
+}
+
+#[test]
+fn a_pause_of_the_checker_itself_is_not_the_masters_fault() {
+    // The bot lives on, on a thread of its own, while the checker stands still.
+    let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let bot = elsewhere.block_on(async { Bot::start(Manner::Answer(200, r#"{"state":"UP"}"#)).await });
+    let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    here.block_on(async {
+        let mut check = HealthCheck { timeout: Duration::from_millis(150), ..rare_check() };
+        if let Probe::Http(http) = &mut check.probe {
+            http.expect_body = Some("UP".into());
+        }
+        let watch = Watch::new(bot.address, Some(check));
+        until("the probe has been sent", async || bot.asked() == 1).await;
+        std::thread::sleep(Duration::from_millis(400));
+        until("there is a verdict", async || watch.master.admission().health() != Health::Unknown).await;
+        assert_eq!(watch.said(), ["master dubai-1 of bots: healthy: status 200"]);
+    });
 }

@@ -87,6 +87,35 @@ fn those_who_do_not_queue_never_take_the_limit_over() {
 }
 
 #[test]
+fn a_newcomer_does_not_take_the_permit_that_is_being_handed_to_a_waiter() {
+    check(|| {
+        let permits = Arc::new(Permits::new(1, 8));
+        assert!(permits.try_acquire());
+        let waiter = {
+            let permits = Arc::clone(&permits);
+            thread::spawn(move || {
+                block_on(permits.acquire()).unwrap();
+                assert_eq!(permits.in_flight(), 1);
+                permits.release();
+            })
+        };
+        let newcomer = {
+            let permits = Arc::clone(&permits);
+            thread::spawn(move || {
+                if permits.try_acquire() {
+                    assert_eq!(permits.in_flight(), 1);
+                    permits.release();
+                }
+            })
+        };
+        permits.release();
+        waiter.join().unwrap();
+        newcomer.join().unwrap();
+        assert_eq!((permits.in_flight(), permits.queued()), (0, 0));
+    });
+}
+
+#[test]
 fn a_waiter_that_leaves_takes_no_permit_with_it() {
     check(|| {
         let permits = Arc::new(Permits::new(1, 8));
