@@ -15,7 +15,7 @@ pub struct LeastLoaded {
 
 impl LeastLoaded {
     pub fn new(specs: &[Spec]) -> Self {
-        Self { weights: specs.iter().map(Spec::share).collect(), turns: Cursor::default() }
+        Self { weights: specs.iter().map(Spec::bounded_weight).collect(), turns: Cursor::default() }
     }
 
     pub fn pick<V: View>(&self, candidates: &Candidates<'_, V>) -> Option<usize> {

@@ -150,7 +150,7 @@ impl Spec {
     }
 
     /// The weight, within the bounds that calculations rely on.
-    fn share(&self) -> u32 {
+    fn bounded_weight(&self) -> u32 {
         self.weight.clamp(1, MAX_WEIGHT)
     }
 }
@@ -200,28 +200,28 @@ impl Balancer {
         match &self.strategy {
             Strategy::Rotation(rotation) => rotation.pick(view, random),
             Strategy::Priority(priority) => priority.pick(view, random),
-            Strategy::LeastLoaded(least) => Candidates::of(view).first(|members| least.pick(members)),
+            Strategy::LeastLoaded(least) => Candidates::of(view).first(|candidates| least.pick(candidates)),
             Strategy::Geo { geo, unknown } => match key.place.and_then(|place| geo.origin(&place)) {
-                Some(origin) => Candidates::of(view).first(|members| geo.pick(origin, members)),
+                Some(origin) => Candidates::of(view).first(|candidates| geo.pick(origin, candidates)),
                 None => unknown.pick(view, random),
             },
             Strategy::IpHash { hash, unknown } => match key.client.map(rendezvous::client_hash) {
-                Some(key) => Candidates::of(view).first(|members| hash.pick(key, members)),
+                Some(key) => Candidates::of(view).first(|candidates| hash.pick(key, candidates)),
                 None => unknown.pick(view, random),
             },
             Strategy::ConsistentHash { hash, balance_factor, unknown } => {
                 match key.hash.or_else(|| key.client.map(rendezvous::client_hash)) {
                     Some(key) => hash
                         .pick_bounded(key, *balance_factor, view)
-                        .or_else(|| Candidates::of(view).first(|members| hash.pick(key, members))),
+                        .or_else(|| Candidates::of(view).first(|candidates| hash.pick(key, candidates))),
                     None => unknown.pick(view, random),
                 }
             }
             Strategy::PeakEwma { members } => {
-                Candidates::of(view).first(|usable| two_choices::peak_ewma(*members, usable, random))
+                Candidates::of(view).first(|candidates| two_choices::peak_ewma(*members, candidates, random))
             }
             Strategy::Random { members } => {
-                Candidates::of(view).first(|usable| two_choices::least_in_flight(*members, usable, random))
+                Candidates::of(view).first(|candidates| two_choices::least_in_flight(*members, candidates, random))
             }
         }
     }

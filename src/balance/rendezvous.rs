@@ -1,11 +1,12 @@
 //! Where a key lives: weighted rendezvous hashing, with or without a bound on the load.
 //!
-//! Every member gets a score from the key, its name and its weight, and the highest usable score wins. With a uniform
-//! number u in (0, 1) for each key and member, -w / ln(u) is the highest with the chance of the member's share of the
-//! weights (Schindelhauer and Schomaker, 2005). So each key has
-//! its own order of members: taking one away moves only its own keys, and moves them to all others in proportion to
-//! their weights, not to one neighbour as on a ring. Scores depend on names, not on positions, and on nothing that
-//! differs between processes. The price is a look at every member, about 2 ns each.
+//! Every member gets a score from the key, its name and its weight w, and the highest usable score wins. The score is
+//! -w / ln(u), with a number u in (0, 1) that is uniform over keys and members: it is the highest with a chance of the
+//! member's share of the weights (Schindelhauer and Schomaker, 2005).
+//!
+//! So each key has its own order of members. Taking one away moves only its own keys, and moves them to all others in
+//! proportion to their weights, not to one neighbour as on a ring. Scores depend on names, not on positions, and on
+//! nothing that differs between processes. The price is a look at every member, a few nanoseconds each.
 //!
 //! The bound (Mirrokni, Thorup, Zadimoghaddam, arXiv 1608.01350, in HAProxy's integer form) gives each member a number
 //! of slots, `factor` percent of its fair share of what is in flight; a key whose member is full goes to the next in
@@ -45,7 +46,8 @@ pub fn client_hash(client: IpAddr) -> u64 {
 
 impl Rendezvous {
     pub fn new(specs: &[Spec]) -> Self {
-        let member = |spec: &Spec| Member { name_hash: stable_hash(spec.name.as_bytes()), weight: spec.share() };
+        let member =
+            |spec: &Spec| Member { name_hash: stable_hash(spec.name.as_bytes()), weight: spec.bounded_weight() };
         let members: Box<[Member]> = specs.iter().map(member).collect();
         let even = members.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         Self { members, even }
@@ -133,13 +135,13 @@ impl Slots {
     }
 }
 
-/// A number in (0, 1), never its ends.
+/// A number in (0, 1). Of 52 bits, so that neither end is reached by rounding.
 fn uniform(hash: u64) -> f64 {
-    ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+    ((hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
-/// One uniform number for a key and a member: two multiplications and shifts over the sum of their hashes, which is
-/// enough as both are well mixed already. Fixed for ever, like the seed.
+/// One hash of a key and a member: two multiplications and shifts, which are enough as both come well mixed. Part of
+/// the format, like the seed.
 fn mix(key: u64, name_hash: u64) -> u64 {
     let mut x = key ^ name_hash.rotate_left(32);
     x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
