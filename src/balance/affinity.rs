@@ -76,6 +76,17 @@ impl Pins {
         with(self.shard(hash), |shard| shard.get(hash, now, self.ttl))
     }
 
+    /// The master that the key is pinned to, else pins it to this one: of requests that come at once, all get the
+    /// same answer. Counts as a use.
+    pub fn get_or_set(&self, hash: u64, master: MasterId, now: Micros) -> MasterId {
+        with(self.shard(hash), |shard| {
+            shard.get(hash, now, self.ttl).unwrap_or_else(|| {
+                shard.set(hash, master, now, self.capacity);
+                master
+            })
+        })
+    }
+
     /// Pins the key to a master, instead of to any other one.
     pub fn set(&self, hash: u64, master: MasterId, now: Micros) {
         with(self.shard(hash), |shard| shard.set(hash, master, now, self.capacity));
@@ -244,6 +255,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pin_that_lives_is_kept_and_one_that_expired_is_made_anew() {
+        let pins = Pins::new(10, TTL);
+        assert_eq!(pins.get_or_set(1, 7, 0), 7);
+        assert_eq!(pins.get_or_set(1, 8, 99), 7);
+        assert_eq!(pins.get_or_set(1, 8, 199), 8);
+        assert_eq!(pins.len(), 1);
+    }
+
+    #[test]
     fn a_new_pin_replaces_the_old_one() {
         let pins = Pins::new(10, TTL);
         pins.set(1, 7, 0);
@@ -301,8 +321,8 @@ mod tests {
                 scope.spawn(move || {
                     for i in 0..5000_u64 {
                         let hash = (i % 997).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                        pins.set(hash, worker, 0);
-                        assert!(pins.get(hash, 0).is_some_and(|master| master < 4));
+                        let master = pins.get_or_set(hash, worker, 0);
+                        assert_eq!(pins.get(hash, 0), Some(master));
                     }
                 });
             }

@@ -7,8 +7,10 @@
 //! Distances are compared as squared chords through the globe between unit vectors prepared in advance, which orders
 //! places exactly as the great-circle distance does and needs no trigonometry for each member.
 
+use std::cmp::Ordering;
+
 use super::countries;
-use super::{Spec, View};
+use super::{Candidates, Spec, View};
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -92,18 +94,19 @@ impl Geo {
         })
     }
 
-    /// The nearest usable member.
-    pub fn pick(&self, origin: Origin, view: &impl View, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    /// The nearest candidate.
+    pub fn pick<V: View>(&self, origin: Origin, candidates: &Candidates<'_, V>) -> Option<usize> {
         let mut nearest: Option<(usize, (bool, f64), u32)> = None;
-        for (i, member) in self.members.iter().enumerate().filter(|(i, _)| usable(*i)) {
+        for (i, member) in self.members.iter().enumerate() {
             let distance = origin.distance(member);
-            let in_flight = view.in_flight(i);
-            let nearer = nearest.is_none_or(|(_, least, its_in_flight)| {
-                let order = distance.0.cmp(&least.0).then(distance.1.total_cmp(&least.1));
-                order.then(in_flight.cmp(&its_in_flight)).is_lt()
+            let order = nearest.map_or(Ordering::Less, |(_, least, _)| {
+                distance.0.cmp(&least.0).then_with(|| distance.1.total_cmp(&least.1))
             });
-            if nearer {
-                nearest = Some((i, distance, in_flight));
+            if order.is_le() && candidates.contain(i) {
+                let in_flight = candidates.view.in_flight(i);
+                if order.is_lt() || nearest.is_none_or(|(.., least)| in_flight < least) {
+                    nearest = Some((i, distance, in_flight));
+                }
             }
         }
         nearest.map(|(i, ..)| i)

@@ -5,7 +5,7 @@
 
 use super::rotation::Cursor;
 use super::set::Set;
-use super::{Spec, View};
+use super::{Candidates, Spec, View};
 
 #[derive(Debug)]
 pub struct LeastLoaded {
@@ -15,16 +15,17 @@ pub struct LeastLoaded {
 
 impl LeastLoaded {
     pub fn new(specs: &[Spec]) -> Self {
-        Self { weights: specs.iter().map(|spec| spec.weight.max(1)).collect(), turns: Cursor::default() }
+        Self { weights: specs.iter().map(Spec::bounded_weight).collect(), turns: Cursor::default() }
     }
 
-    pub fn pick(&self, view: &impl View, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn pick<V: View>(&self, candidates: &Candidates<'_, V>) -> Option<usize> {
+        let view = candidates.view;
         let mut least = Set::new();
         // The lowest load so far as a fraction, so that equal loads compare equal.
         let (mut least_in_flight, mut least_capacity) = (0, 0);
-        for (i, weight) in self.weights.iter().enumerate().filter(|(i, _)| usable(*i)) {
-            let in_flight = u128::from(view.in_flight(i));
-            let capacity = u128::from(*weight) * u128::from(view.ramp(i).max(1));
+        for (i, weight) in self.weights.iter().enumerate().filter(|(i, _)| candidates.contain(*i)) {
+            let in_flight = u64::from(view.in_flight(i));
+            let capacity = u64::from(*weight) * u64::from(view.ramp(i).clamp(1, 100));
             let (here, there) = (in_flight * least_capacity, least_in_flight * capacity);
             if least.len() == 0 || here < there {
                 least.clear();

@@ -46,8 +46,11 @@ pub use geo::Place;
 /// Members a balancer can tell apart; further ones are never picked, so validation has to refuse them.
 ///
 /// Bounds the stack a pick uses (a set of members is this many bits) and the time of strategies that look at every
-/// member: about 3 µs at this size.
+/// member: up to 6 µs at this size, and 0.3 µs for 32 members.
 pub const MAX_MEMBERS: usize = 1024;
+
+/// Larger weights count as this one; validation allows 1000. Keeps products of weights and loads within 64 bits.
+const MAX_WEIGHT: u32 = 1_000_000;
 
 /// Seed of every hash that decides where a key goes. Part of the format: another value moves nearly all keys.
 const SEED: u64 = 0;
@@ -81,7 +84,7 @@ pub trait View {
 pub struct Spec {
     /// Its identity for the hash strategies, which therefore do not depend on the order of the members.
     pub name: String,
-    /// At least 1.
+    /// 1 to 1000.
     pub weight: u32,
     /// 0 is the most preferred.
     pub priority: u32,
@@ -145,6 +148,11 @@ impl Spec {
             location: master.location,
         }
     }
+
+    /// The weight, within the bounds that calculations rely on.
+    fn bounded_weight(&self) -> u32 {
+        self.weight.clamp(1, MAX_WEIGHT)
+    }
 }
 
 impl Options {
@@ -192,36 +200,53 @@ impl Balancer {
         match &self.strategy {
             Strategy::Rotation(rotation) => rotation.pick(view, random),
             Strategy::Priority(priority) => priority.pick(view, random),
-            Strategy::LeastLoaded(least) => preferring_rotation(view, |usable| least.pick(view, usable)),
+            Strategy::LeastLoaded(least) => Candidates::of(view).first(|candidates| least.pick(candidates)),
             Strategy::Geo { geo, unknown } => match key.place.and_then(|place| geo.origin(&place)) {
-                Some(origin) => preferring_rotation(view, |usable| geo.pick(origin, view, usable)),
+                Some(origin) => Candidates::of(view).first(|candidates| geo.pick(origin, candidates)),
                 None => unknown.pick(view, random),
             },
             Strategy::IpHash { hash, unknown } => match key.client.map(rendezvous::client_hash) {
-                Some(key) => preferring_rotation(view, |usable| hash.pick(key, usable)),
+                Some(key) => Candidates::of(view).first(|candidates| hash.pick(key, candidates)),
                 None => unknown.pick(view, random),
             },
             Strategy::ConsistentHash { hash, balance_factor, unknown } => {
                 match key.hash.or_else(|| key.client.map(rendezvous::client_hash)) {
                     Some(key) => hash
                         .pick_bounded(key, *balance_factor, view)
-                        .or_else(|| preferring_rotation(view, |usable| hash.pick(key, usable))),
+                        .or_else(|| Candidates::of(view).first(|candidates| hash.pick(key, candidates))),
                     None => unknown.pick(view, random),
                 }
             }
             Strategy::PeakEwma { members } => {
-                preferring_rotation(view, |usable| two_choices::peak_ewma(*members, view, random, usable))
+                Candidates::of(view).first(|candidates| two_choices::peak_ewma(*members, candidates, random))
             }
             Strategy::Random { members } => {
-                preferring_rotation(view, |usable| two_choices::least_in_flight(*members, view, random, usable))
+                Candidates::of(view).first(|candidates| two_choices::least_in_flight(*members, candidates, random))
             }
         }
     }
 }
 
-/// Picks among the eligible members in rotation, and when there is none, among all eligible ones.
-fn preferring_rotation(view: &impl View, pick: impl Fn(&dyn Fn(usize) -> bool) -> Option<usize>) -> Option<usize> {
-    pick(&|i| view.eligible(i) && view.in_rotation(i)).or_else(|| pick(&|i| view.eligible(i)))
+/// Who may be picked: the eligible members in rotation, and when there is none, all eligible ones.
+#[derive(Debug)]
+struct Candidates<'a, V> {
+    view: &'a V,
+    outside_rotation: bool,
+}
+
+impl<'a, V: View> Candidates<'a, V> {
+    fn of(view: &'a V) -> Self {
+        Self { view, outside_rotation: false }
+    }
+
+    /// The pick among those in rotation, else among all.
+    fn first(self, pick: impl Fn(&Self) -> Option<usize>) -> Option<usize> {
+        pick(&self).or_else(|| pick(&Self { outside_rotation: true, ..self }))
+    }
+
+    fn contain(&self, i: usize) -> bool {
+        self.view.eligible(i) && (self.outside_rotation || self.view.in_rotation(i))
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -42,7 +42,7 @@ impl Priority {
         priorities.dedup();
         let level = |priority| {
             let members = specs.iter().enumerate().filter(move |(_, spec)| spec.priority == priority);
-            Rotation::new(members.map(|(i, spec)| (i, spec.weight)))
+            Rotation::new(members.map(|(i, spec)| (i, spec.bounded_weight())))
         };
         let levels = priorities.into_iter().map(level).collect();
         Self { levels, masters_that_suffice, slots: Cursor::default() }

@@ -1,9 +1,12 @@
 //! Where a key lives: weighted rendezvous hashing, with or without a bound on the load.
 //!
-//! Every member gets a score from the key, its name and its weight, and the highest usable score wins. So each key has
-//! its own order of members: taking one away moves only its own keys, and moves them to all others in proportion to
-//! their weights, not to one neighbour as on a ring. Scores depend on names, not on positions, and on nothing that
-//! differs between processes. The price is a look at every member, about 2 ns each.
+//! Every member gets a score from the key, its name and its weight w, and the highest usable score wins. The score is
+//! -w / ln(u), with a number u in (0, 1) that is uniform over keys and members: it is the highest with a chance of the
+//! member's share of the weights (Schindelhauer and Schomaker, 2005).
+//!
+//! So each key has its own order of members. Taking one away moves only its own keys, and moves them to all others in
+//! proportion to their weights, not to one neighbour as on a ring. Scores depend on names, not on positions, and on
+//! nothing that differs between processes. The price is a look at every member, a few nanoseconds each.
 //!
 //! The bound (Mirrokni, Thorup, Zadimoghaddam, arXiv 1608.01350, in HAProxy's integer form) gives each member a number
 //! of slots, `factor` percent of its fair share of what is in flight; a key whose member is full goes to the next in
@@ -16,7 +19,8 @@
 
 use std::net::IpAddr;
 
-use super::{Spec, View, stable_hash};
+use super::set::Set;
+use super::{Candidates, Spec, View, stable_hash};
 
 #[derive(Debug)]
 pub struct Rendezvous {
@@ -42,15 +46,16 @@ pub fn client_hash(client: IpAddr) -> u64 {
 
 impl Rendezvous {
     pub fn new(specs: &[Spec]) -> Self {
-        let member = |spec: &Spec| Member { name_hash: stable_hash(spec.name.as_bytes()), weight: spec.weight.max(1) };
+        let member =
+            |spec: &Spec| Member { name_hash: stable_hash(spec.name.as_bytes()), weight: spec.bounded_weight() };
         let members: Box<[Member]> = specs.iter().map(member).collect();
         let even = members.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         Self { members, even }
     }
 
-    /// The usable member with the highest score for the key.
-    pub fn pick(&self, key: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
-        self.best(key, |i, _| usable(i))
+    /// The candidate with the highest score for the key.
+    pub fn pick<V: View>(&self, key: u64, candidates: &Candidates<'_, V>) -> Option<usize> {
+        self.best(key, |i| candidates.contain(i))
     }
 
     /// The first member in the key's order that is eligible, in rotation and not full. `None` when there is none, and
@@ -59,33 +64,48 @@ impl Rendezvous {
         if factor == 0 {
             return None;
         }
-        let (mut in_flight, mut weights) = (0, 0);
-        for (i, member) in self.members.iter().enumerate().filter(|(i, _)| view.in_rotation(*i)) {
-            in_flight += u64::from(view.in_flight(i));
-            weights += u64::from(member.weight);
-        }
+        let rotation = Set::of(self.members.len(), |i| view.in_rotation(i));
+        let in_rotation = || self.members.iter().enumerate().filter(|(i, _)| rotation.contains(*i));
+        let (in_flight, weights) = in_rotation().fold((0, 0), |(in_flight, weights), (i, member)| {
+            (in_flight + u64::from(view.in_flight(i)), weights + u64::from(member.weight))
+        });
         let slots = Slots::new(in_flight, factor, weights)?;
-        let mut before = 0;
-        self.best(key, |i, member| {
-            if !view.in_rotation(i) {
-                return false;
-            }
-            let slots = slots.of(before, u64::from(member.weight));
-            before += u64::from(member.weight);
-            view.eligible(i) && u64::from(view.in_flight(i)) < slots
-        })
+        let has_room = |i: usize| {
+            let (in_flight, weight) = (u64::from(view.in_flight(i)), u64::from(self.members[i].weight));
+            let before = || in_rotation().take_while(|(j, _)| *j < i).map(|(_, member)| u64::from(member.weight)).sum();
+            in_flight < slots.at_least(weight) || in_flight < slots.of(before(), weight)
+        };
+        self.best(key, |i| rotation.contains(i) && view.eligible(i) && has_room(i))
     }
 
-    /// Asks `usable` about every member in order.
-    fn best(&self, key: u64, mut usable: impl FnMut(usize, &Member) -> bool) -> Option<usize> {
-        let candidates = self.members.iter().enumerate().filter(|(i, member)| usable(*i, member));
+    /// Asks `usable` only about members whose score is higher than those of all usable ones so far, which are about as
+    /// many as the number of members has binary digits.
+    fn best(&self, key: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
         if self.even {
-            // Names are unique; should two hash alike, the later member wins both ways.
-            candidates.max_by_key(|(_, member)| mix(key, member.name_hash)).map(|(i, _)| i)
-        } else {
-            let scored = candidates.map(|(i, member)| (i, score(mix(key, member.name_hash), member.weight)));
-            scored.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(i, _)| i)
+            let mut best = None;
+            for (i, member) in self.members.iter().enumerate() {
+                let hash = mix(key, member.name_hash);
+                if best.is_none_or(|(highest, _)| hash > highest) && usable(i) {
+                    best = Some((hash, i));
+                }
+            }
+            return best.map(|(_, i)| i);
         }
+        let mut best = None;
+        let mut highest = 0.0;
+        for (i, member) in self.members.iter().enumerate() {
+            let uniform = uniform(mix(key, member.name_hash));
+            let weight = f64::from(member.weight);
+            // -ln(u) is at least 1 - u, which settles most comparisons without the logarithm.
+            if weight <= highest * (1.0 - uniform) {
+                continue;
+            }
+            let score = -weight / uniform.ln();
+            if score > highest && usable(i) {
+                (highest, best) = (score, Some(i));
+            }
+        }
+        best
     }
 }
 
@@ -100,25 +120,28 @@ struct Slots {
 impl Slots {
     /// `None` without members.
     fn new(in_flight: u64, factor: u32, weights: u64) -> Option<Self> {
-        let total = ((in_flight + 1) * u64::from(factor)).div_ceil(100);
+        let total = (in_flight + 1).saturating_mul(u64::from(factor)).div_ceil(100);
         Some(Self { quotient: total.checked_div(weights)?, remainder: total.checked_rem(weights)?, weights })
     }
 
+    /// The slots of a member with this weight, wherever it stands.
+    fn at_least(&self, weight: u64) -> u64 {
+        (weight * self.quotient).max(1)
+    }
+
     fn of(&self, before: u64, weight: u64) -> u64 {
-        let share = |weights: u64| (u128::from(weights) * u128::from(self.remainder) / u128::from(self.weights)) as u64;
+        let share = |weights: u64| weights * self.remainder / self.weights;
         (weight * self.quotient + share(before + weight) - share(before)).max(1)
     }
 }
 
-/// Weighted rendezvous: with a uniform number u in (0, 1) for each member, the largest -w / ln(u) is a member's with
-/// the chance of its share of the weights (Schindelhauer and Schomaker, 2005).
-fn score(hash: u64, weight: u32) -> f64 {
-    let uniform = ((hash >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-    -f64::from(weight) / uniform.ln()
+/// A number in (0, 1). Of 52 bits, so that neither end is reached by rounding.
+fn uniform(hash: u64) -> f64 {
+    ((hash >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
-/// One uniform number for a key and a member: two multiplications and shifts over the sum of their hashes, which is
-/// enough as both are well mixed already. Fixed for ever, like the seed.
+/// One hash of a key and a member: two multiplications and shifts, which are enough as both come well mixed. Part of
+/// the format, like the seed.
 fn mix(key: u64, name_hash: u64) -> u64 {
     let mut x = key ^ name_hash.rotate_left(32);
     x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);

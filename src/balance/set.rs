@@ -29,6 +29,10 @@ impl Set {
         self.len += 1;
     }
 
+    pub fn contains(&self, i: usize) -> bool {
+        self.words[i / BITS] >> (i % BITS) & 1 == 1
+    }
+
     pub fn clear(&mut self) {
         self.words = [0; MAX_MEMBERS / BITS];
         self.len = 0;

@@ -336,6 +336,20 @@ fn keys_are_shared_out_by_weight() {
 }
 
 #[test]
+fn the_keys_of_a_lost_member_are_spread_over_all_others() {
+    let balancer = balancer(StrategyKind::ConsistentHash, &[1, 1, 1, 2]);
+    let before = homes(&balancer, &view(&[UP; 4]), 10_000);
+    let after = homes(&balancer, &view(&[DOWN, UP, UP, UP]), 10_000);
+    let moved = before.iter().zip(&after).filter(|(before, _)| **before == Some(0));
+    let mut counts = [0_u32; 4];
+    moved.for_each(|(_, after)| counts[after.unwrap()] += 1);
+    // About 2000 keys in the proportion 1 : 1 : 2, within five standard deviations.
+    for (count, fair) in counts.into_iter().zip([0, 500, 500, 1000]) {
+        assert!(count.abs_diff(fair) < 130, "{counts:?}");
+    }
+}
+
+#[test]
 fn one_client_network_has_one_home() {
     let balancer = balancer(StrategyKind::IpHash, &[1; 5]);
     let members = view(&[UP; 5]);

@@ -22,6 +22,7 @@ mod host;
 mod path;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use httparse::Header;
 
@@ -45,12 +46,18 @@ struct Conditions {
     headers: Box<[HeaderMatch]>,
 }
 
+type ByHost = HashMap<Box<[u8]>, Paths, BuildHasherDefault<HostHasher>>;
+
+/// XXH3 of the host. Whoever sends hosts cannot add any to the map, so it needs no secret.
+#[derive(Debug, Default)]
+struct HostHasher(u64);
+
 /// One listener's routes, by host.
 #[derive(Debug, Default)]
 struct Hosts {
-    exact: HashMap<Box<str>, Paths>,
+    exact: ByHost,
     /// By what follows the star, dot included.
-    wildcard: HashMap<Box<str>, Paths>,
+    wildcard: ByHost,
     /// Distinct lengths of the keys of `wildcard`, longest first.
     wildcard_lengths: Box<[usize]>,
     any: Paths,
@@ -83,7 +90,7 @@ impl RouteTable {
         let hosts = self.listeners.get(listener)?;
         let holds = |route: usize| self.conditions.get(route).is_some_and(|it| it.hold(method, headers));
         let mut buffer = host::Buffer::default();
-        let host = Host::parse(host, &mut buffer);
+        let host = if hosts.tell_apart() { Host::parse(host, &mut buffer) } else { None };
         hosts.levels(host).find_map(|paths| paths.find(path.as_bytes(), holds))
     }
 }
@@ -128,7 +135,7 @@ impl Hosts {
                 }
             }
         }
-        let compiled = |map: HashMap<Box<str>, Vec<path::Rule<'_>>>| -> HashMap<Box<str>, Paths> {
+        let compiled = |map: HashMap<Box<[u8]>, Vec<path::Rule<'_>>>| -> ByHost {
             map.into_iter().map(|(host, rules)| (host, Paths::build(rules))).collect()
         };
         let wildcard = compiled(wildcard);
@@ -138,13 +145,33 @@ impl Hosts {
         Self { exact: compiled(exact), wildcard, wildcard_lengths: lengths.into(), any: Paths::build(any) }
     }
 
+    /// Whether the host of a request makes any difference.
+    fn tell_apart(&self) -> bool {
+        !self.exact.is_empty() || !self.wildcard.is_empty()
+    }
+
     /// The routes whose host matches, most specific first.
     fn levels<'a>(&'a self, host: Option<Host<'a>>) -> impl Iterator<Item = &'a Paths> {
-        let exact = host.and_then(|host| if self.exact.is_empty() { None } else { self.exact.get(host.text) });
-        let name = host.filter(|host| host.is_name).map_or("", |host| host.text);
+        let exact = host.and_then(|host| self.exact.get(host.text));
+        let name = host.filter(|host| host.is_name).map_or(&b""[..], |host| host.text);
         let suffix = |length: &usize| name.len().checked_sub(*length).filter(|rest| *rest > 0).map(|at| &name[at..]);
         let wildcard = self.wildcard_lengths.iter().filter_map(suffix).filter_map(|suffix| self.wildcard.get(suffix));
         exact.into_iter().chain(wildcard).chain(std::iter::once(&self.any))
+    }
+}
+
+impl Hasher for HostHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
+    }
+
+    // The length that a slice writes before its bytes.
+    fn write_usize(&mut self, length: usize) {
+        self.0 ^= length as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
