@@ -20,6 +20,9 @@ use std::time::SystemTime;
 
 use exposition::Exposition;
 
+/// How a reload can end, as its metric says it.
+pub const RELOAD_OUTCOMES: [&str; 3] = ["applied", "unchanged", "rejected"];
+
 /// Every number of this process.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -33,7 +36,12 @@ pub struct Telemetry {
 impl Telemetry {
     /// Starts counting. Make one as the process starts: its start time is taken here.
     pub fn new() -> Result<Self, metrics_exporter_prometheus::BuildError> {
-        Ok(Self { hot: registry::Registry::new(), cold: cold::Cold::new()?, started: SystemTime::now() })
+        let cold = cold::Cold::new()?;
+        // An increase is seen only where there was a value before.
+        for outcome in RELOAD_OUTCOMES {
+            drop(cold.counter(&names::CONFIG_RELOADS, &[outcome]));
+        }
+        Ok(Self { hot: registry::Registry::new(), cold, started: SystemTime::now() })
     }
 
     /// The text of one scrape; `gauges` adds what describes the present state.

@@ -17,7 +17,7 @@ pub struct Entry<'a> {
     pub host: &'a [u8],
     /// Request target; a query is left out, because gateways put secrets there.
     pub path: &'a [u8],
-    /// Such as `http/1.1`.
+    /// Such as `HTTP/1.1`.
     pub protocol: &'a str,
     /// The status that was sent, 0 when none was.
     pub status: u16,

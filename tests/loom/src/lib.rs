@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "parts that only the program uses")]
 
 pub mod health;
+pub mod telemetry;
 pub mod upstream;
 
 #[path = "../../../src/sync.rs"]

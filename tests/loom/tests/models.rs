@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use baton_loom::health::outlier::{Outlier, OutlierRule};
+use baton_loom::telemetry::hot::{UpstreamCounters, UpstreamSlot};
 use baton_loom::upstream::admission::{Admission, AdmissionWord, Circuit, Health, OperatorState, Role};
 use baton_loom::upstream::latency::Latency;
 use baton_loom::upstream::permit::{AcquireError, Permits};
@@ -313,5 +314,24 @@ fn the_slowest_of_simultaneous_answers_counts() {
         latency.observe(1_000, 900);
         other.join().unwrap();
         assert_eq!(latency.average(), Some(900));
+    });
+}
+
+#[test]
+fn a_reader_beside_the_one_writer_never_sees_a_count_go_down_and_none_is_lost() {
+    check(|| {
+        let counters = Arc::new(UpstreamCounters::default());
+        let writer = {
+            let counters = Arc::clone(&counters);
+            thread::spawn(move || {
+                counters.increment(UpstreamSlot::BudgetExhausted);
+                counters.add(UpstreamSlot::BudgetExhausted, 2);
+            })
+        };
+        let first = counters.get(UpstreamSlot::BudgetExhausted);
+        let second = counters.get(UpstreamSlot::BudgetExhausted);
+        assert!(first <= second && [0, 1, 3].contains(&first) && [0, 1, 3].contains(&second));
+        writer.join().unwrap();
+        assert_eq!(counters.get(UpstreamSlot::BudgetExhausted), 3);
     });
 }

@@ -1,0 +1,4 @@
+#[path = "../../../src/telemetry/histogram.rs"]
+pub mod histogram;
+#[path = "../../../src/telemetry/hot.rs"]
+pub mod hot;
