@@ -42,6 +42,9 @@ enum Command {
     SampleGateway(sample::gateway::Args),
     /// Print the JSON Schema of the configuration
     Schema,
+    /// Become another command that ends with its parent
+    #[command(hide = true)]
+    Tether(demo::tether::Args),
 }
 
 /// Does what the command line says.
@@ -60,6 +63,11 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => with_runtime(demo::run(args)),
         Command::SampleMaster(args) => with_runtime(sample::master::run(args)),
         Command::SampleGateway(args) => with_runtime(sample::gateway::run(args)),
+        Command::Tether(args) => {
+            let Err(error) = demo::tether::run(&args);
+            say(&mut std::io::stderr(), &format!("error: {error}"));
+            ExitCode::FAILURE
+        }
         Command::Schema => {
             say(&mut std::io::stdout(), &config::schema());
             ExitCode::SUCCESS

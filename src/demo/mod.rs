@@ -68,7 +68,7 @@ async fn show(args: &Args, screen: Screen, stage: &mut Stage, end: &mut Signals)
     if args.script {
         let (begun, says) = Script::begin();
         script = Some(begun);
-        say(&screen.event(says))?;
+        say(&screen.narration(says))?;
     }
     let first = Instant::now() + Duration::from_secs(1);
     let mut ticks = tokio::time::interval_at(first, Duration::from_secs(1));
@@ -109,11 +109,11 @@ async fn show(args: &Args, screen: Screen, stage: &mut Stage, end: &mut Signals)
         match script.as_mut().map_or(Step::Nothing, |script| script.second(&window, healthy)) {
             Step::Nothing => {}
             Step::Next { result, action, says } => {
-                say(&screen.event(&format!("In this time: {result}.\n\n{says}")))?;
+                say(&screen.narration(&format!("In this time: {result}.\n\n{says}")))?;
                 act(stage, action)?;
             }
             Step::End { result } => {
-                say(&screen.event(&format!("In this time: {result}.")))?;
+                say(&screen.narration(&format!("In this time: {result}.")))?;
                 break;
             }
         }

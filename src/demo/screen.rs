@@ -104,12 +104,18 @@ impl Screen {
         format!("{}\n", self.bold(&heading))
     }
 
+    /// What the script says, apart from the lines before and after it.
+    #[must_use]
+    pub fn narration(self, sentences: &str) -> String {
+        format!("\n{}\n", self.event(sentences))
+    }
+
     /// A sentence between the lines.
     #[must_use]
     pub fn event(self, sentence: &str) -> String {
         let mut text = String::new();
         for line in sentence.lines() {
-            let _ = writeln!(text, "        {}", self.cyan(line));
+            let _ = if line.is_empty() { writeln!(text) } else { writeln!(text, "        {}", self.cyan(line)) };
         }
         text
     }

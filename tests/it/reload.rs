@@ -42,19 +42,6 @@ async fn a_changed_file_is_taken_over_without_a_signal() {
 }
 
 #[tokio::test]
-async fn the_admin_api_reloads() {
-    let _machine = among_others().await;
-    let masters = masters(["a", "b"]).await;
-    let baton = Baton::start(&Config::of(&masters[..1])).await;
-    let mut client = Client::connect(baton.address()).await;
-
-    baton.write(&Config::of(&masters[1..]));
-    let (status, body) = client::post(baton.admin, "/api/v1/config/reload", "").await.unwrap();
-    assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
-    assert_eq!(client.get("/").await.master(), "b");
-}
-
-#[tokio::test]
 async fn health_and_counters_outlive_a_reload() {
     let _machine = among_others().await;
     let masters = masters(["a", "b"]).await;
