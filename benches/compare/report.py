@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import statistics
 
 COLUMNS = [
@@ -21,29 +22,50 @@ COLUMNS = [
 RATIOS = [column for column in COLUMNS if column[0] != "busy"]
 
 
-def medians(samples, direct):
-    """The figures of one proxy from its samples; latency is added to that of the same round's direct run."""
-
-    def median(values):
-        return statistics.median(values)
-
+def by_round(samples, direct):
+    """The figures of one proxy, each as a list over the rounds; latency is added to the same round's direct run."""
     saturated, fixed = samples["saturation"], samples["fixed"]
-    figures = {
-        "cpu_us": median([run["cpu_us"] for run in saturated]),
-        "user_us": median([run["user_us"] for run in saturated]),
-        "rate_cpu_us": median([run["cpu_us"] for run in fixed]),
-        "throughput": median([run["requests"] / run["seconds"] for run in saturated]),
-        "busy": median([run["proxy_busy"] for run in saturated]) * 100,
-        "spread": spread([run["cpu_us"] for run in saturated]),
+    rounds = {
+        "cpu_us": [run["cpu_us"] for run in saturated],
+        "user_us": [run["user_us"] for run in saturated],
+        "rate_cpu_us": [run["cpu_us"] for run in fixed],
+        "throughput": [run["requests"] / run["seconds"] for run in saturated],
+        "busy": [run["proxy_busy"] * 100 for run in saturated],
     }
     for key in ("p50", "p99"):
-        figures[key] = median([run["latency_us"][key] - base["latency_us"][key] for run, base in zip(fixed, direct)])
+        rounds[key] = [run["latency_us"][key] - base["latency_us"][key] for run, base in zip(fixed, direct)]
+    return rounds
+
+
+def medians(samples, rounds):
+    """One number for each figure, with those that are taken once."""
+    figures = {key: statistics.median(values) for key, values in rounds.items()}
+    figures["spread"] = spread(rounds["cpu_us"])
     if samples.get("calls"):
         figures["calls"] = samples["calls"]
     if samples.get("memory"):
         figures["connection"] = samples["memory"]["connection"] / 1024
         figures["rest"] = samples["memory"]["rest"] / 1024 / 1024
     return figures
+
+
+def paired_ratios(figures, rounds):
+    """Each proxy against the first one: the median over the rounds of the ratio within a round.
+
+    Samples of one round lie seconds apart, so that what slows the whole machine for a while cancels out. Added latency
+    can be nothing or less in a round, so there it is the ratio of the medians.
+    """
+    reference = next(iter(figures))
+    result = {}
+    for name, values in figures.items():
+        result[name] = {}
+        for key, value in values.items():
+            if key in rounds[name] and key not in ("p50", "p99"):
+                pairs = zip(rounds[name][key], rounds[reference][key])
+                result[name][key] = statistics.median(own / base for own, base in pairs)
+            elif figures[reference].get(key, 0) > 0:
+                result[name][key] = value / figures[reference][key]
+    return result
 
 
 def spread(values):
@@ -66,13 +88,11 @@ def absolute(figures, versions):
     return table(rows, ["", *(heading for _, heading, _ in COLUMNS)])
 
 
-def ratios(figures, reference):
-    base = figures[reference]
+def ratios(compared):
     rows = []
-    for name, values in figures.items():
-        cells = [f"{values[key] / base[key]:.2f}" if base.get(key) and key in values else "" for key, _, _ in RATIOS]
-        rows.append([name, *cells])
-    return table(rows, ["", *(heading.split(" (")[0] for _, heading, _ in RATIOS)])
+    for name, values in compared.items():
+        rows.append([name, *(f"{values[key]:.2f}" if key in values else "" for key, _, _ in RATIOS)])
+    return table(rows, ["", *(re.sub(r" \((µs|KiB|MiB)\)$", "", heading) for _, heading, _ in RATIOS)])
 
 
 def machine():
@@ -83,7 +103,7 @@ def machine():
     return f"{os.cpu_count()} cores ({model}, {platform.machine()}), Linux {platform.release().split('-')[0]}"
 
 
-def summary(figures, versions, direct, facts):
+def summary(figures, compared, versions, direct, facts):
     """The whole record as Markdown."""
     reference = next(iter(figures))
     others = facts["others"]
@@ -105,22 +125,22 @@ Median of {facts['rounds']} interleaved rounds ({', '.join(['direct', *figures])
 
 {absolute(figures, versions)}
 
-Ratios to {reference}; below 1.00 is better than {reference}, but for requests/s, where above 1.00 is better:
+Ratios to {reference}, each the median of the ratios within a round; below 1.00 is better than {reference}, but for requests/s, where above 1.00 is better:
 
-{ratios(figures, reference)}
+{ratios(compared)}
 
 ## How to read it
 
 * *CPU per request* is the time the kernel has counted for every thread of the proxy, divided by the requests of the
   sample; ± is half the range over the rounds. *Of it its own code* leaves out the time in the kernel, where all of
-  them make about the same calls, at a price that differs much between machines; *system calls* are counted in one more saturated sample. Saturated, a proxy handles many events for each wake-up; at the fixed rate
-  nearly every request wakes it, which is what an ordinary day looks like.
+  them make about the same calls, at a price that differs much between machines; *system calls* are counted in one more
+  saturated sample. Saturated, a proxy handles many events for each wake-up; at the fixed rate nearly every request wakes
+  it, which is what an ordinary day looks like.
 * *requests/s* is what the load got. Where the proxy's core was less than about 95 % busy, the load's core was the limit
   and the proxy could have done more: compare the CPU per request.
 * *added* latency is that of the proxy minus that of asking a master directly, by the same load in the same round
-  (direct: p50 {direct['p50']:.0f} µs, p99 {direct['p99']:.0f} µs). The rate is {facts['rate']} requests/s for
-  everyone, half of what the slowest proxy of the run managed, sent at exponential intervals and timed from the moment a
-  request was due.
+  (direct: p50 {direct['p50']:.0f} µs, p99 {direct['p99']:.0f} µs). The rate is {facts['rate']} requests/s for everyone, {facts['rate_reason']}, sent at
+  exponential intervals and timed from the moment a request was due.
 * *idle connection* is the growth of the proportional set size over {facts['idle']} connections that have each made one
   request, divided by their number; *at rest* is the same before they came. Kernel memory is not counted.
 
