@@ -25,6 +25,7 @@ impl Control {
         let counted = |outcome| self.telemetry.cold.counter(&names::CONFIG_RELOADS, &[outcome]).increment(1);
         match outcome {
             Ok(None) => {
+                counted("unchanged");
                 self.set_config_error(None);
                 None
             }

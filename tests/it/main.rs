@@ -8,6 +8,7 @@ mod kit;
 
 mod affinity;
 mod load;
+mod protocol;
 mod reload;
 mod start;
 mod stop;

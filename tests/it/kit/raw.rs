@@ -58,6 +58,11 @@ impl Raw {
         self
     }
 
+    /// Breaks the connection off, as a process that is killed does with bytes unread.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("an option of TCP");
+    }
+
     /// The next bytes up to and with the empty line.
     pub async fn head(&mut self) -> String {
         loop {
