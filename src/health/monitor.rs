@@ -43,7 +43,7 @@ const MIN_PAUSE: Micros = 100_000;
 /// A probe whose end is noticed this late was not watched: this task, or the whole machine, stood still meanwhile.
 const STALL: Micros = 50_000;
 /// What such a probe gets on top, once, so that a pause of ours does not fail every master at a time.
-const GRACE: Micros = 200_000;
+const GRACE: Micros = 500_000;
 /// How often, and for how long, a dead master without a health check is tried.
 const UNCHECKED_INTERVAL: Duration = Duration::from_secs(1);
 
