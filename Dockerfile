@@ -2,9 +2,9 @@
 
 # Debian 12 on both sides, so that the program finds the C library that it was linked with.
 FROM rust:1.95-slim-bookworm AS build
-# aws-lc-sys compiles C; nothing else is needed beside the toolchain.
+# aws-lc-sys compiles C. The static busybox becomes the final image's health check.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev busybox-static \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
@@ -20,16 +20,18 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # No shell, no package manager: the C library, certificates, time zones, and a user without rights.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/usr/local/bin/baton /usr/local/bin/baton
-COPY config/containers.yaml /etc/baton/baton.yaml
+COPY config/docker.yaml /etc/baton/baton.yaml
+# Under this name busybox is wget and nothing else.
+COPY --from=build /bin/busybox /usr/local/bin/wget
 COPY --from=build --chown=nonroot:nonroot /out/var/lib/baton /var/lib/baton
 USER nonroot
 WORKDIR /var/lib/baton
 VOLUME /var/lib/baton
 # Traffic, and the admin interface with /healthz, /readyz and /metrics.
 EXPOSE 8080 9900
-# The image has no other program that could ask; without traffic to route it is still alive.
+# Whether the process lives; whether it can take traffic is what /readyz answers.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["/usr/local/bin/baton", "ctl", "--admin", "http://127.0.0.1:9900", "status"]
+    CMD ["/usr/local/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1:9900/healthz"]
 # SIGTERM, the default, drains.
 ENTRYPOINT ["/usr/local/bin/baton"]
 CMD ["run", "--config", "/etc/baton/baton.yaml"]
