@@ -100,7 +100,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 fn check() -> HealthCheck {
     HealthCheck {
         interval: Duration::from_millis(40),
-        timeout: Duration::from_millis(2_000),
+        timeout: PATIENCE,
         unhealthy_threshold: 3,
         healthy_threshold: 2,
         jitter_percent: 0,
@@ -245,7 +245,7 @@ async fn a_silent_master_that_hangs_is_failed_by_one_probe() {
 #[tokio::test]
 async fn a_slow_master_that_answers_its_probe_is_cleared_and_watched_more_patiently() {
     let bot = Bot::start(Manner::Answer(200, "")).await;
-    let watch = Watch::new(bot.address, Some(rare_check()));
+    let watch = Watch::new(bot.address, Some(HealthCheck { suspect_timeout: PATIENCE, ..rare_check() }));
     watch.until_health(Health::Healthy).await;
     let sent = clock::now();
     until("it is suspected", async || watch.master.watch(clock::now(), sent).is_some()).await;
