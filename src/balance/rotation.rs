@@ -17,6 +17,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 
 use super::{Spec, View};
+use crate::sync::Padded;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Turns in a table at most. Weights with a larger sum (after division by their common divisor) are scaled down, which
@@ -45,16 +46,15 @@ struct Member {
     weight: u32,
 }
 
-/// Counts turns. Alone on its cache lines, as every pick of every worker writes it.
+/// Counts turns; every pick of every worker writes it.
 #[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Cursor(AtomicU64);
+pub struct Cursor(Padded<AtomicU64>);
 
 #[derive(Debug)]
 struct Table {
     /// What the turns were computed from, in the order of the members.
     effective: Box<[u32]>,
-    /// Indices of members; empty when nothing is in rotation.
+    /// Indices of members; empty when the last one left the rotation while this was built.
     turns: Box<[u16]>,
 }
 
@@ -87,7 +87,7 @@ impl Rotation {
 
     /// Whoever's turn it is among the eligible members in rotation.
     pub fn pick_in_rotation(&self, view: &impl View, random: u64) -> Option<usize> {
-        let table = self.table(view);
+        let table = self.table(view)?;
         let turns = table.turns.len();
         for _ in 0..turns.min(MAX_SKIPS) {
             let i = usize::from(table.turns[self.cursor.next(turns)]);
@@ -108,15 +108,20 @@ impl Rotation {
         (self.members.iter().filter(|member| view.in_rotation(member.index())).count(), self.members.len())
     }
 
-    fn table(&self, view: &impl View) -> Guard<Arc<Table>> {
+    /// The table for the present weights; `None` when nobody is in rotation. That is not worth a table: a caller who
+    /// goes through tiers asks so before each request while all members are in a lower one, whose table is kept.
+    fn table(&self, view: &impl View) -> Option<Guard<Arc<Table>>> {
         let table = self.table.load();
         if self.members.iter().zip(&table.effective).all(|(member, built_for)| member.effective(view) == *built_for) {
-            return table;
+            return Some(table);
+        }
+        if !self.members.iter().any(|member| view.in_rotation(member.index())) {
+            return None;
         }
         let effective = self.members.iter().map(|member| member.effective(view)).collect();
         let fresh = Arc::new(Table::new(effective, &self.members));
         self.table.store(Arc::clone(&fresh));
-        Guard::from_inner(fresh)
+        Some(Guard::from_inner(fresh))
     }
 
     fn draw(&self, random: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
@@ -212,8 +217,15 @@ mod tests {
     use super::*;
 
     struct Members {
+        in_rotation: Cell<bool>,
         eligible: Cell<[bool; 3]>,
         ramp: Cell<u32>,
+    }
+
+    impl Members {
+        fn new(eligible: [bool; 3]) -> Self {
+            Self { in_rotation: Cell::new(true), eligible: Cell::new(eligible), ramp: Cell::new(100) }
+        }
     }
 
     impl View for Members {
@@ -222,7 +234,7 @@ mod tests {
         }
 
         fn in_rotation(&self, _: usize) -> bool {
-            true
+            self.in_rotation.get()
         }
 
         fn in_flight(&self, _: usize) -> u32 {
@@ -241,16 +253,27 @@ mod tests {
     #[test]
     fn the_table_is_rebuilt_for_a_step_of_slow_start_and_not_for_excluded_members() {
         let rotation = Rotation::new([(0, 3), (1, 2), (2, 1)]);
-        let members = Members { eligible: Cell::new([true; 3]), ramp: Cell::new(100) };
-        let built = || Arc::as_ptr(&rotation.table(&members));
+        let members = Members::new([true; 3]);
+        let built = || Arc::as_ptr(&rotation.table(&members).unwrap());
         let first = built();
         members.eligible.set([true, false, false]);
         assert_eq!(built(), first);
         members.ramp.set(59);
-        let second = Guard::into_inner(rotation.table(&members));
+        let second = Guard::into_inner(rotation.table(&members).unwrap());
         assert_ne!(Arc::as_ptr(&second), first);
         members.ramp.set(50);
         assert_eq!(built(), Arc::as_ptr(&second));
+    }
+
+    #[test]
+    fn an_empty_rotation_leaves_the_table_as_it_is() {
+        let rotation = Rotation::new([(0, 3), (1, 2), (2, 1)]);
+        let members = Members::new([true; 3]);
+        let first = Guard::into_inner(rotation.table(&members).unwrap());
+        members.in_rotation.set(false);
+        assert!(rotation.table(&members).is_none());
+        members.in_rotation.set(true);
+        assert!(Arc::ptr_eq(&first, &rotation.table(&members).unwrap()));
     }
 
     #[test]
@@ -277,7 +300,7 @@ mod tests {
     #[test]
     fn when_the_frequent_members_are_excluded_the_rare_ones_keep_their_proportions() {
         let rotation = Rotation::new([(0, 1000), (1, 3), (2, 1)]);
-        let members = Members { eligible: Cell::new([false, true, true]), ramp: Cell::new(100) };
+        let members = Members::new([false, true, true]);
         let mut counts = [0_u32; 3];
         for random in 0..4000_u64 {
             let i = rotation.pick(&members, random.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap();
