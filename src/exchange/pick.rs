@@ -84,8 +84,7 @@ pub fn pick(upstream: &Upstream, wish: &Wish<'_>, mut random: impl FnMut() -> u6
             for _ in 0..2 {
                 let Some(position) = upstream.balancer.pick(&wish.key, &members, random()) else { break };
                 let Some(trial) = claim(&upstream.masters[position]) else { continue };
-                pin(upstream, wish, position);
-                return Ok(Picked { position, trial });
+                return Ok(owned(upstream, wish, Picked { position, trial }));
             }
         }
         let members = Members { upstream, wish, worst, queue: true };
@@ -112,10 +111,20 @@ fn pinned(upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked> {
     Some(Picked { position, trial: claim(master)? })
 }
 
-fn pin(upstream: &Upstream, wish: &Wish<'_>, position: usize) {
-    if let (Some(pins), Some(key)) = (&upstream.pins, wish.pin) {
-        pins.set(key, upstream.masters[position].id(), wish.now);
+/// Pins the conversation to the picked master, unless another request of it has just been quicker: then both go to the
+/// quicker one's.
+fn owned(upstream: &Upstream, wish: &Wish<'_>, picked: Picked) -> Picked {
+    let (Some(pins), Some(key)) = (&upstream.pins, wish.pin) else { return picked };
+    let id = upstream.masters[picked.position].id();
+    if pins.get_or_set(key, id, wish.now) == id {
+        return picked;
     }
+    if let Some(others) = pinned(upstream, wish) {
+        return others;
+    }
+    // The master that it belonged to cannot serve it any more.
+    pins.set(key, id, wish.now);
+    picked
 }
 
 struct Members<'a> {

@@ -14,8 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::counter::Sign;
 use super::monitor::Monitor;
 use super::resolve;
+use crate::clock::Micros;
 use crate::config::model::{Address, HealthCheck};
 use crate::upstream::admission::{Admission, Circuit, Health};
 use crate::upstream::master::Master;
@@ -63,6 +65,11 @@ pub enum Event {
     /// The ejection is over.
     Returned,
     Circuit(Circuit),
+    /// A probe ended, whatever it changed.
+    Probed {
+        sign: Sign,
+        micros: Micros,
+    },
 }
 
 /// What may change about a master from one generation to the next.
@@ -143,6 +150,9 @@ impl fmt::Display for Event {
             Self::Cleared => "no longer suspected",
             Self::Ejected => "ejected",
             Self::Returned => "back from ejection",
+            Self::Probed { sign: Sign::Healthy, .. } => "probed: healthy",
+            Self::Probed { sign: Sign::Degraded, .. } => "probed: degraded",
+            Self::Probed { sign: Sign::Failed, .. } => "probed: failed",
             Self::Circuit(Circuit::Closed) => "circuit closed",
             Self::Circuit(Circuit::Open) => "circuit open",
             Self::Circuit(Circuit::HalfOpen) => "circuit half-open",

@@ -169,6 +169,8 @@ impl Monitor {
         let Some(running) = self.running.take() else { return };
         let Some(check) = self.check() else { return };
         let now = clock::now();
+        let micros = now.saturating_sub(running.started);
+        self.report(Event::Probed { sign: report.sign, micros }, String::new());
         if report.sign == Sign::Failed && self.master.admission().suspect() {
             let reason = if self.master.silent() { "silent" } else { "a connection broke" };
             self.fail(format!("{reason}, and then its probe: {}", report.evidence));
@@ -266,7 +268,7 @@ impl Monitor {
                 tracing::warn!("{change}");
             }
             // A bot that thinks for a second is suspected for a millisecond; that is no news to an operator.
-            Event::Suspected | Event::Cleared => tracing::debug!("{change}"),
+            Event::Suspected | Event::Cleared | Event::Probed { .. } => tracing::debug!("{change}"),
             Event::Health(_) | Event::Returned | Event::Circuit(_) => tracing::info!("{change}"),
         }
         (self.on_change)(&change);

@@ -4,19 +4,19 @@
 //! out by hash, and four connections on two workers end up three to one or four to none as often as not; counted, they are
 //! two and two. The price is one hand-over for each connection, not for each request.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
 
 use super::bind::Bound;
 
@@ -59,7 +59,8 @@ pub struct Lane {
 pub struct Acceptor {
     runtime: Handle,
     lanes: Arc<[Lane]>,
-    open: Mutex<HashMap<String, Open>>,
+    /// Changed by reloads, read by the admin listener.
+    open: DashMap<String, Open>,
     /// Dropped with the acceptor, which ends its thread.
     _alive: watch::Sender<()>,
 }
@@ -87,7 +88,7 @@ impl Acceptor {
             // An error says that the acceptor was dropped.
             runtime.block_on(async { while ended.changed().await.is_ok() {} });
         })?;
-        Ok(Self { runtime: handle, lanes: lanes.into(), open: Mutex::default(), _alive: alive })
+        Ok(Self { runtime: handle, lanes: lanes.into(), open: DashMap::new(), _alive: alive })
     }
 
     /// Accepts from `bound` under this name from now on, up to `limit` connections at once.
@@ -112,52 +113,42 @@ impl Acceptor {
             Bound::Unix(listener, path) => Door::Unix(UnixListener::from_std(listener)?, path),
         };
         self.runtime.spawn(listening.run(door));
-        self.with(|open| open.insert(name.to_owned(), Open { address, tls, places, limit, _stop: stop }));
+        self.open.insert(name.to_owned(), Open { address, tls, places, limit, _stop: stop });
         Ok(())
     }
 
     /// Changes what a reload may change about an open listener; its socket and connections stay.
     pub fn change(&self, name: &str, tls: Option<Arc<ServerConfig>>, limit: usize) {
-        self.with(|open| {
-            let Some(open) = open.get_mut(name) else { return };
-            open.tls.store(tls);
-            let limit = limit.min(Semaphore::MAX_PERMITS);
-            if limit > open.limit {
-                open.places.add_permits(limit - open.limit);
-            } else {
-                // Places in use are taken away as they come free.
-                let (places, surplus) = (open.places.clone(), open.limit - limit);
-                let surplus = surplus - places.forget_permits(surplus);
-                if let Ok(surplus @ 1..) = u32::try_from(surplus) {
-                    self.runtime.spawn(async move { places.acquire_many(surplus).await.map(|taken| taken.forget()) });
-                }
+        let Some(mut open) = self.open.get_mut(name) else { return };
+        open.tls.store(tls);
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        if limit > open.limit {
+            open.places.add_permits(limit - open.limit);
+        } else {
+            // Places in use are taken away as they come free.
+            let (places, surplus) = (open.places.clone(), open.limit - limit);
+            let surplus = surplus - places.forget_permits(surplus);
+            if let Ok(surplus @ 1..) = u32::try_from(surplus) {
+                self.runtime.spawn(async move { places.acquire_many(surplus).await.map(SemaphorePermit::forget) });
             }
-            open.limit = limit;
-        });
+        }
+        open.limit = limit;
     }
 
     /// Closes a listener after dealing out what the kernel has accepted for it; its connections stay.
     pub fn close(&self, name: &str) {
-        self.with(|open| open.remove(name));
+        self.open.remove(name);
     }
 
     /// Closes all.
     pub fn close_all(&self) {
-        self.with(HashMap::clear);
+        self.open.clear();
     }
 
-    /// Whether each listener accepts TLS, and its address as bound.
+    /// The address as bound of a listener, and whether it takes TLS.
     #[must_use]
-    pub fn addresses(&self) -> HashMap<String, (String, bool)> {
-        self.with(|open| {
-            let told =
-                |(name, open): (&String, &Open)| (name.clone(), (open.address.clone(), open.tls.load().is_some()));
-            open.iter().map(told).collect()
-        })
-    }
-
-    fn with<R>(&self, run: impl FnOnce(&mut HashMap<String, Open>) -> R) -> R {
-        run(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn address(&self, name: &str) -> Option<(String, bool)> {
+        self.open.get(name).map(|open| (open.address.clone(), open.tls.load().is_some()))
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::admin::{self, AdminState};
 use crate::config::{self, Diagnostics, Loaded, model};
 use crate::health::checker::{Change, Checker, Event, MonitoredMaster};
+use crate::health::counter::Sign;
 use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, bind};
 use crate::snapshot::Snapshot;
@@ -217,11 +218,22 @@ fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
     watched.collect()
 }
 
-/// Counts ejections; the checker itself writes every change to the log.
+/// Counts probes and ejections; the checker itself writes every change to the log.
 fn on_change(telemetry: Arc<Telemetry>) -> Arc<crate::health::checker::OnChange> {
     Arc::new(move |change: &Change| {
-        if change.event == Event::Ejected {
-            telemetry.cold.counter(&names::MASTER_EJECTIONS, &[change.master.upstream(), &change.name]).increment(1);
+        let (upstream, master, cold) = (change.master.upstream(), &*change.name, &telemetry.cold);
+        match change.event {
+            Event::Ejected => cold.counter(&names::MASTER_EJECTIONS, &[upstream, master]).increment(1),
+            Event::Probed { sign, micros } => {
+                let outcome = match sign {
+                    Sign::Healthy => "healthy",
+                    Sign::Degraded => "degraded",
+                    Sign::Failed => "failed",
+                };
+                cold.counter(&names::HEALTH_PROBES, &[upstream, master, outcome]).increment(1);
+                cold.histogram(&names::HEALTH_PROBE_DURATION, &[upstream, master]).record(micros as f64 / 1e6);
+            }
+            _ => {}
         }
     })
 }

@@ -14,9 +14,8 @@ use crate::upstream::master::Master;
 impl Source for Control {
     fn status(&self) -> StatusView {
         let snapshot = self.published.load_full();
-        let bound = self.acceptor.addresses();
         let listener = |listener: &model::Listener| {
-            let (address, tls) = bound.get(&listener.name).cloned().unwrap_or_default();
+            let (address, tls) = self.acceptor.address(&listener.name).unwrap_or_default();
             ListenerView { name: listener.name.clone(), address, tls, connections: 0, tunnels: 0 }
         };
         let dropped = self.access_log.dropped();

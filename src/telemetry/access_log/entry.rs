@@ -21,9 +21,9 @@ pub struct Entry<'a> {
     pub protocol: &'a str,
     /// The status that was sent, 0 when none was.
     pub status: u16,
-    /// Body bytes from the client.
+    /// Bytes of the request body received; for a tunnel, bytes to the master.
     pub bytes_in: u64,
-    /// Body bytes to the client.
+    /// Bytes sent to the client, head and framing included; for a tunnel, without the head.
     pub bytes_out: u64,
     pub duration_micros: u64,
     pub route: Option<&'a str>,
