@@ -96,6 +96,7 @@ fn listener() -> Listener {
         name: "gateway".to_owned(),
         address: ListenAddress::Unix("gateway".into()),
         tls: None,
+        trusted_proxies: Vec::new(),
         limits: ListenerLimits {
             connections: 1,
             header_bytes: 1,

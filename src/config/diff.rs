@@ -146,7 +146,7 @@ fn globals(config: &Config) -> Values {
 }
 
 fn listener(listener: &Listener) -> Values {
-    let Listener { name: _, address, tls, limits } = listener;
+    let Listener { name: _, address, tls, trusted_proxies, limits } = listener;
     let ListenerLimits {
         connections,
         header_bytes,
@@ -162,6 +162,7 @@ fn listener(listener: &Listener) -> Values {
     vec![
         ("address", some(address)),
         ("tls.certificates", certificates),
+        ("trusted_proxies", list(trusted_proxies, ToString::to_string)),
         ("limits.connections", some(connections)),
         ("limits.header_bytes", some(show_size(*header_bytes as u64))),
         ("limits.body_bytes", some(show_size(*body_bytes))),

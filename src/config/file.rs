@@ -7,8 +7,8 @@ use super::model::StrategyKind;
 use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level, Listen, Literal,
-    Log, MasterAddress, Method, Name, Phone, Pointer, ProbePath, Protocol, Size, StatusRanges, Text, Time, TimeOrZero,
-    UrlPath, WhenAllDown, Workers,
+    Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, Size, StatusRanges, Text, Time,
+    TimeOrZero, UrlPath, WhenAllDown, Workers,
 };
 
 const KIB: u64 = 1 << 10;
@@ -47,6 +47,9 @@ shape! {
         protocol: Protocol = "http",
         /// Certificates. Left out, the listener takes plain HTTP.
         tls: Option<Tls>,
+        /// Networks of proxies in front of Baton. What they say about the client in `X-Forwarded-*` and `Forwarded` is
+        /// believed and extended; from anybody else these headers are dropped and written anew.
+        trusted_proxies: List<Network> = "[]",
         /// Bounds on what one connection may ask for.
         limits: ListenerLimits = "{}",
     }

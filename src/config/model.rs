@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// A whole configuration. Listener, route and upstream names are unique, and every name that one of them mentions exists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -48,6 +50,8 @@ pub struct Listener {
     pub name: String,
     pub address: ListenAddress,
     pub tls: Option<Tls>,
+    /// Networks of proxies whose word about the client is believed.
+    pub trusted_proxies: Vec<IpNet>,
     pub limits: ListenerLimits,
 }
 

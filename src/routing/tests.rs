@@ -12,6 +12,7 @@ fn listener(name: &str) -> Listener {
         name: name.to_owned(),
         address: ListenAddress::Unix(name.into()),
         tls: None,
+        trusted_proxies: Vec::new(),
         limits: ListenerLimits {
             connections: 1,
             header_bytes: 1,

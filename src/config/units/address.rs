@@ -6,13 +6,15 @@ use std::str::FromStr;
 
 use serde_json::{Value as Json, json};
 
+use ipnet::IpNet;
+
 use crate::config::model::{Address, HostPattern, ListenAddress};
 use crate::config::shape::{Scalar, scalars};
 
 /// `sun_path` of Linux without its last zero byte.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
-scalars! { Listen; MasterAddress; Host; }
+scalars! { Listen; MasterAddress; Host; Network; }
 
 fn parse_unix(path: &str) -> Result<PathBuf, String> {
     let valid = !path.is_empty() && path.len() <= UNIX_PATH_BYTES_MAX && !path.contains('\0');
@@ -86,6 +88,28 @@ impl Scalar for MasterAddress {
 
     fn schema() -> Json {
         json!({ "type": "string", "examples": ["127.0.0.1:9001", "bot-1:9001", "[::1]:9001", "unix:/run/bot.sock"] })
+    }
+}
+
+/// A network of addresses, or a single one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Network(pub IpNet);
+
+impl Scalar for Network {
+    const NAME: &'static str = "a network";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network =
+            network.map_err(|_| "write an address and a prefix length, 10.0.0.0/8 or fd00::/8, or one address")?;
+        if network.addr() != network.network() {
+            return Err(format!("it has bits beyond its prefix length; the network is {}", network.trunc()));
+        }
+        Ok(Self(network))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["10.0.0.0/8", "fd00::/8", "127.0.0.1"] })
     }
 }
 

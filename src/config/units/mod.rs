@@ -9,7 +9,7 @@ mod quantity;
 mod text;
 mod words;
 
-pub use address::{Host, Listen, MasterAddress};
+pub use address::{Host, Listen, MasterAddress, Network};
 pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};

@@ -15,12 +15,14 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<L
         None => None,
     };
     let limits = listener.limits.get()?;
+    let trusted = checker.set("network", &listener.trusted_proxies)?;
     // The only protocol so far; the key is there to be written.
     listener.protocol.get()?;
     Some(Listener {
         name: listener.name.get()?.0.clone(),
         address: listener.address.get()?.0.clone(),
         tls,
+        trusted_proxies: trusted.into_iter().map(|network| network.0).collect(),
         limits: ListenerLimits {
             connections: limits.connections.get()?.usize(),
             header_bytes: limits.header_bytes.get()?.usize(),

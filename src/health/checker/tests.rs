@@ -142,7 +142,11 @@ impl Watch {
         let master = Arc::new(Master::new(Arc::from("bots"), Address::Socket(address), policy));
         let said = Arc::new(Mutex::new(Vec::new()));
         let hears = Arc::clone(&said);
-        let on_change = move |change: &Change| hears.lock().unwrap().push(change.to_string());
+        let on_change = move |change: &Change| {
+            if !matches!(change.event, Event::Probed { .. }) {
+                hears.lock().unwrap().push(change.to_string());
+            }
+        };
         let checker = Checker::new(Handle::current(), Arc::new(on_change));
         let watch = Self { checker, master, check, said };
         watch.update();
@@ -374,7 +378,11 @@ async fn a_name_that_cannot_be_looked_up_is_evidence() {
     let address = Address::Name { host: "bot..invalid".into(), port: 1 };
     let master = Arc::new(Master::new(Arc::from("bots"), address, policy));
     let (said, mut hears) = tokio::sync::mpsc::unbounded_channel();
-    let on_change = move |change: &Change| said.send(change.to_string()).unwrap_or_default();
+    let on_change = move |change: &Change| {
+        if !matches!(change.event, Event::Probed { .. }) {
+            said.send(change.to_string()).unwrap_or_default();
+        }
+    };
     let checker = Checker::new(Handle::current(), Arc::new(on_change));
     let check = HealthCheck { timeout: PATIENCE, ..rare_check() };
     checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check: Some(check) }]);

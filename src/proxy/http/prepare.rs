@@ -1,5 +1,6 @@
 //! From a request head to everything the exchange needs, in one pass without waiting.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::entrance::Peer;
@@ -118,7 +119,7 @@ impl Inlet<'_> {
         let upstream = &generation.snapshot.upstreams[settings.upstream].settings;
         let whole = matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
         self.write_head(&request, listener, whole, scratch);
-        let (key, pin) = self.keys(&request, upstream);
+        let (key, pin) = self.keys(&request, listener, upstream);
         Ok(Prepared {
             route,
             upstream: settings.upstream,
@@ -135,12 +136,12 @@ impl Inlet<'_> {
         })
     }
 
-    fn write_head(&self, request: &Request<'_>, _listener: &Listener, whole: bool, scratch: &mut Scratch) {
+    fn write_head(&self, request: &Request<'_>, listener: &Listener, whole: bool, scratch: &mut Scratch) {
         let forwarding = Forwarding {
             client: &self.peer.text,
             node: &self.peer.node,
             https: self.https,
-            trusted: false,
+            trusted: self.peer.address.is_some_and(|address| is_trusted(listener, address)),
             request_id: &scratch.request_id,
         };
         let drop_expect = whole || request.version == Version::Http10;
@@ -158,12 +159,12 @@ impl Inlet<'_> {
     }
 
     /// What the strategy may choose by, and the hash of the affinity key.
-    fn keys(&self, request: &Request<'_>, upstream: &Upstream) -> (Key, Option<u64>) {
-        let client = self.peer.address;
+    fn keys(&self, request: &Request<'_>, listener: &Listener, upstream: &Upstream) -> (Key, Option<u64>) {
+        let client = self.peer.address.map(|peer| client_address(request, listener, peer));
         let pin = upstream.affinity.as_ref().and_then(|affinity| match &affinity.key {
             AffinityKey::ClientIp => client.map(|client| match client {
-                std::net::IpAddr::V4(v4) => stable_hash(&v4.octets()),
-                std::net::IpAddr::V6(v6) => stable_hash(&v6.octets()),
+                IpAddr::V4(v4) => stable_hash(&v4.octets()),
+                IpAddr::V6(v6) => stable_hash(&v6.octets()),
             }),
             AffinityKey::Header(name) => request.field(name).map(stable_hash),
             AffinityKey::Cookie(name) => request.cookie(name).map(stable_hash),
@@ -174,5 +175,61 @@ impl Inlet<'_> {
             geo => Place::parse(header(&geo.country_header), header(&geo.location_header)),
         };
         (Key { hash: pin, client, place }, pin)
+    }
+}
+
+fn is_trusted(listener: &Listener, address: IpAddr) -> bool {
+    listener.trusted_proxies.iter().any(|network| network.contains(&address))
+}
+
+/// The address nearest to the client that can be believed: going back from the peer through `X-Forwarded-For`, the first
+/// one that is not a trusted proxy.
+fn client_address(request: &Request<'_>, listener: &Listener, peer: IpAddr) -> IpAddr {
+    let lines = request.fields().iter().filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
+    let mut told = lines.rev().flat_map(|field| field.value.rsplit(|byte| *byte == b','));
+    let mut client = peer;
+    while is_trusted(listener, client) {
+        let next = told.next().and_then(|address| std::str::from_utf8(address).ok()?.trim().parse::<IpAddr>().ok());
+        match next {
+            Some(next) => client = next.to_canonical(),
+            None => break,
+        }
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(trusted: &[&str], peer: &str, forwarded: &str) -> String {
+        let listener = Listener {
+            name: "gateway".to_owned(),
+            address: "127.0.0.1:0".parse().unwrap(),
+            tls: None,
+            trusted_proxies: trusted.iter().map(|network| network.parse().unwrap()).collect(),
+            limits: crate::config::model::ListenerLimits {
+                connections: 1,
+                header_bytes: 1024,
+                body_bytes: 0,
+                header_timeout: Duration::ZERO,
+                body_timeout: Duration::ZERO,
+                idle_timeout: Duration::ZERO,
+                tunnel_timeout: Duration::ZERO,
+            },
+        };
+        let raw = format!("GET / HTTP/1.1\r\nHost: a\r\n{forwarded}\r\n");
+        let request = Request::parse(raw.as_bytes()).unwrap();
+        client_address(&request, &listener, peer.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_can_name_another_client() {
+        let forwarded = "X-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nX-Forwarded-For: 10.0.0.2\r\n";
+        assert_eq!(client(&[], "10.0.0.1", forwarded), "10.0.0.1");
+        assert_eq!(client(&["10.0.0.1/32"], "10.0.0.1", forwarded), "10.0.0.2");
+        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", forwarded), "2.2.2.2");
+        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", ""), "10.0.0.1");
+        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", "X-Forwarded-For: junk\r\n"), "10.0.0.1");
     }
 }
