@@ -60,7 +60,11 @@ async fn answers_without_a_body_leave_the_connection_in_step() {
     let (_baton, master, mut client) = between().await;
     client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let mut upstream = master.accept().await;
-    for answer in ["204 No Content\r\n\r\n", "304 Not Modified\r\nContent-Length: 10\r\n\r\n", "200 OK\r\nContent-Length: 0\r\n\r\n"] {
+    for answer in [
+        "204 No Content\r\n\r\n",
+        "304 Not Modified\r\nContent-Length: 10\r\n\r\n",
+        "200 OK\r\nContent-Length: 0\r\n\r\n",
+    ] {
         upstream.head().await;
         upstream.send(format!("HTTP/1.1 {answer}")).await;
         let head = client.head().await;
