@@ -184,8 +184,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads `wire` in pieces of `step` bytes; gives the data, the trailers as written on, and what is left over.
-    fn read(wire: &[u8], step: usize) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, BadChunk> {
+    /// The data, the trailers as written on, and how many bytes are left over.
+    type Whole = (Vec<u8>, Vec<u8>, usize);
+
+    /// Reads `wire` in pieces of `step` bytes.
+    fn read(wire: &[u8], step: usize) -> Result<Option<Whole>, BadChunk> {
         let (mut reader, mut data, mut at) = (ChunkedReader::default(), Vec::new(), 0);
         while at < wire.len() {
             let end = (at + step).min(wire.len());

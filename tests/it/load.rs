@@ -9,7 +9,7 @@ use baton::sample::webhook;
 use rustix::process::Signal;
 
 use crate::kit::config::{PROBES, RETRY};
-use crate::kit::load::{Metronome, until, webhooks};
+use crate::kit::load::{measured, until, until_served, webhooks};
 use crate::kit::{Baton, Config, Master, alone, masters};
 
 /// Ejection by count, with the figures that a configuration would start from.
@@ -50,7 +50,8 @@ async fn healthy_masters_share_the_load_and_nothing_fails() {
     assert_eq!((report.succeeded, report.connections_closed), (1200, 0));
     for master in &masters {
         let share = report.by_master.get(&master.name).copied().unwrap_or(0);
-        assert!((390..=410).contains(&share), "{}'s share of 1200 is {share}", master.name);
+        // Not exactly 400: a master that is silent for a moment is passed over until it has been probed.
+        assert!((360..=440).contains(&share), "{}'s share of 1200 is {share}", master.name);
     }
     assert_all_arrived(&report, &masters.each_ref()).await;
 }
@@ -58,22 +59,24 @@ async fn healthy_masters_share_the_load_and_nothing_fails() {
 #[tokio::test]
 async fn a_killed_master_costs_no_answer_and_no_pause() {
     let _machine = alone().await;
-    let mut masters = masters(["a", "b", "c"]).await;
-    let baton = Baton::start(&resilient(&masters)).await;
-    let metronome = Metronome::start();
-    let gateway = webhooks(baton.address(), Duration::from_secs(5));
-    until(&gateway, Duration::from_secs(2)).await;
-    let before = gateway.tally().by_master.get("b").copied().unwrap_or(0);
-    masters[1].kill().await;
-    let report = gateway.finished().await;
-
-    assert!(before > 100, "b had {before} of the first 800 webhooks, so its death proves nothing");
-    assert_all_succeeded(&report);
-    assert_eq!(report.connections_closed, 0);
-    let limit = Duration::from_millis(50) + metronome.worst();
+    let (report, patience) = measured(async || {
+        let mut masters = masters(["a", "b", "c"]).await;
+        let baton = Baton::start(&resilient(&masters)).await;
+        let gateway = webhooks(baton.address(), Duration::from_secs(5));
+        until(&gateway, Duration::from_secs(2)).await;
+        // Without traffic its death would prove nothing.
+        until_served(&gateway, "b", 100).await;
+        masters[1].kill().await;
+        let report = gateway.finished().await;
+        assert_all_succeeded(&report);
+        assert_eq!(report.connections_closed, 0);
+        assert_all_arrived(&report, &[&masters[0], &masters[2]]).await;
+        assert_eq!(baton.health("b").await, "failed");
+        report
+    })
+    .await;
+    let limit = patience.limit(Duration::from_millis(50));
     assert!(report.largest_gap <= limit, "no answer for {:?}, more than {limit:?}", report.largest_gap);
-    assert_all_arrived(&report, &[&masters[0], &masters[2]]).await;
-    assert_eq!(baton.health("b").await, "failed");
 }
 
 #[tokio::test]
@@ -100,26 +103,29 @@ async fn a_killed_master_comes_back_after_its_probes_succeed() {
 #[tokio::test]
 async fn a_stopped_master_leaves_the_rotation_in_half_a_second() {
     let _machine = alone().await;
-    let masters = masters(["a", "b", "c"]).await;
-    let baton = Baton::start(&resilient(&masters)).await;
-    let metronome = Metronome::start();
-    let gateway = webhooks(baton.address(), Duration::from_secs(6));
-    until(&gateway, Duration::from_secs(2)).await;
-    masters[1].signal(Signal::STOP);
-    let stopped = gateway.elapsed();
-    let report = gateway.finished().await;
-    assert_eq!(baton.health("b").await, "failed");
+    let ((report, stopped, seen), patience) = measured(async || {
+        let masters = masters(["a", "b", "c"]).await;
+        let baton = Baton::start(&resilient(&masters)).await;
+        let gateway = webhooks(baton.address(), Duration::from_secs(6));
+        until(&gateway, Duration::from_secs(2)).await;
+        until_served(&gateway, "b", 100).await;
+        masters[1].signal(Signal::STOP);
+        let stopped = gateway.elapsed();
+        let report = gateway.finished().await;
+        assert_all_succeeded(&report);
+        assert_eq!(report.connections_closed, 0);
+        assert_eq!(baton.health("b").await, "failed");
 
-    assert_all_succeeded(&report);
-    assert_eq!(report.connections_closed, 0);
-    let limit = Duration::from_millis(1500) + metronome.worst();
+        // What was sent to it while it stood still lies in its sockets and comes to light when it goes on.
+        masters[1].signal(Signal::CONT);
+        baton.until_health("b", "healthy").await;
+        assert_all_arrived(&report, &masters.each_ref()).await;
+        (report, stopped, masters[1].seen().await.conversations)
+    })
+    .await;
+    let limit = patience.limit(Duration::from_millis(1500));
     assert!(report.max <= limit, "the slowest answer took {:?}, more than {limit:?}", report.max);
-
-    // What was sent to it while it stood still lies in its sockets and comes to light when it goes on.
-    masters[1].signal(Signal::CONT);
-    baton.until_health("b", "healthy").await;
-    let out_by = stopped + Duration::from_millis(500) + metronome.worst();
-    let seen = masters[1].seen().await.conversations;
+    let out_by = stopped + patience.limit(Duration::from_millis(500));
     let late: Vec<&Exchange> = report
         .exchanges
         .iter()
@@ -127,7 +133,6 @@ async fn a_stopped_master_leaves_the_rotation_in_half_a_second() {
         .filter(|e| seen.get(&webhook::sender(e.conversation)).is_some_and(|sent| sent.contains(&e.sequence)))
         .collect();
     assert!(late.is_empty(), "{} webhooks went to b later than {out_by:?}, such as {:?}", late.len(), late[0]);
-    assert_all_arrived(&report, &masters.each_ref()).await;
 }
 
 #[tokio::test]

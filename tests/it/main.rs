@@ -7,6 +7,7 @@
 mod kit;
 
 mod affinity;
+mod demo;
 mod load;
 mod protocol;
 mod reload;
