@@ -1,5 +1,6 @@
 """Medians of the samples, as tables."""
 
+import datetime
 import os
 import platform
 import re
@@ -95,12 +96,26 @@ def ratios(compared):
     return table(rows, ["", *(re.sub(r" \((µs|KiB|MiB)\)$", "", heading) for _, heading, _ in RATIOS)])
 
 
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def machine():
     """The kind of machine, without anything that names this one."""
     model = "unknown processor"
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), model)
     return f"{os.cpu_count()} cores ({model}, {platform.machine()}), Linux {platform.release().split('-')[0]}"
+
+
+def write_section(path, text):
+    """Puts a text that opens with a `# ` heading in the place of the section with that heading, or at the end."""
+    heading = text.splitlines()[0]
+    old = path.read_text() if path.exists() else ""
+    sections = [section for section in re.split(r"(?m)^(?=# )", old) if section.strip()]
+    kept = [section.rstrip() + "\n" for section in sections if section.splitlines()[0] != heading]
+    at = next((n for n, section in enumerate(sections) if section.splitlines()[0] == heading), len(kept))
+    path.write_text("\n".join(kept[:at] + [text.rstrip() + "\n"] + kept[at:]))
 
 
 def summary(figures, compared, versions, direct, facts):
