@@ -24,7 +24,7 @@ RATIOS = [column for column in COLUMNS if column[0] != "busy"]
 
 
 def by_round(samples, direct):
-    """The figures of one proxy, each as a list over the rounds; latency is added to the same round's direct run."""
+    """The figures of one proxy, each as a list over the rounds; latency is what it adds to the median direct run."""
     saturated, fixed = samples["saturation"], samples["fixed"]
     rounds = {
         "cpu_us": [run["cpu_us"] for run in saturated],
@@ -34,7 +34,8 @@ def by_round(samples, direct):
         "busy": [run["proxy_busy"] * 100 for run in saturated],
     }
     for key in ("p50", "p99"):
-        rounds[key] = [run["latency_us"][key] - base["latency_us"][key] for run, base in zip(fixed, direct)]
+        base = statistics.median(run["latency_us"][key] for run in direct)
+        rounds[key] = [run["latency_us"][key] - base for run in fixed]
     return rounds
 
 
@@ -135,7 +136,7 @@ Baton and the proxies its users would otherwise choose, in one run on one machin
 * {quiet}
 * {facts['priority']}
 
-Small keep-alive HTTP/1.1 requests over {facts['connections']} connections, round-robin over three masters.
+Small keep-alive HTTP/1.1 requests ({facts['request']}) over {facts['connections']} connections, round-robin over three masters.
 Median of {facts['rounds']} interleaved rounds ({', '.join(['direct', *figures])}, and again).
 
 {absolute(figures, versions)}
@@ -153,7 +154,7 @@ Ratios to {reference}, each the median of the ratios within a round; below 1.00 
   it, which is what an ordinary day looks like.
 * *requests/s* is what the load got. Where the proxy's core was less than about 95 % busy, the load's core was the limit
   and the proxy could have done more: compare the CPU per request.
-* *added* latency is that of the proxy minus that of asking a master directly, by the same load in the same round
+* *added* latency is that of the proxy minus that of asking a master directly, by the same load in the same rounds
   (direct: p50 {direct['p50']:.0f} µs, p99 {direct['p99']:.0f} µs). The rate is {facts['rate']} requests/s for everyone, {facts['rate_reason']}, sent at
   exponential intervals and timed from the moment a request was due.
 * *idle connection* is the growth of the proportional set size over {facts['idle']} connections that have each made one
