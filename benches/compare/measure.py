@@ -25,8 +25,9 @@ MOST_UNEVEN = 1.15
 class Bench:
     """Masters and load on one core, for proxies on the other."""
 
-    def __init__(self, seconds_to_repeat):
+    def __init__(self, seconds_to_repeat, body=None):
         self.seconds_to_repeat = seconds_to_repeat
+        self.body = ("--body", body) if body else ()
         self.log = setup.WORK / "load.log"
         self.master_ports = process.free_ports(3)
         listen = [part for port in self.master_ports for part in ("--listen", f"127.0.0.1:{port}")]
@@ -44,11 +45,24 @@ class Bench:
         started = process.Process(peer.name, argv, PROXY_CORE, directory / "output.log", env=peer.env)
         try:
             started.wait_until_it_answers(port)
+            self.check_forwarding(peer.name, port)
             self.wait_until_spread(port)
         except Failed:
             started.stop()
             raise
         return started, port
+
+    def check_forwarding(self, name, port):
+        """All have to do the same work: Host as it came, the client's address added, the rest passed on."""
+        ask = urllib.request.Request(f"http://127.0.0.1:{port}/echo", headers={"Host": "bot.example", "X-Message": "1"})
+        with urllib.request.urlopen(ask, timeout=5) as answer:
+            seen = answer.read().decode()
+        lines = [line.lower() for line in seen.splitlines()]
+        # For a client on loopback Envoy gives its own address.
+        for wanted in ("host: bot.example", "x-forwarded-for: ", "x-message: 1"):
+            if not any(line.startswith(wanted) for line in lines):
+                raise Failed(f"{name} does not send '{wanted}' to the master:\n{seen}")
+        (setup.WORK / name / "forwarded.txt").write_text(seen)
 
     def wait_until_spread(self, port):
         """Waits until a batch of requests reaches the three masters evenly; some need probes to pass first."""
@@ -67,7 +81,7 @@ class Bench:
             return json.load(answer)
 
     def load(self, mode, port, *more):
-        argv = [setup.LOAD, mode, "--target", f"127.0.0.1:{port}", *more]
+        argv = [setup.LOAD, mode, "--target", f"127.0.0.1:{port}", *self.body, *more]
         return process.read_json(argv, LOAD_CORE, self.log)
 
     def closed(self, port, requests, at_most=10):

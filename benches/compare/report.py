@@ -1,5 +1,6 @@
 """Medians of the samples, as tables."""
 
+import datetime
 import os
 import platform
 import re
@@ -23,7 +24,7 @@ RATIOS = [column for column in COLUMNS if column[0] != "busy"]
 
 
 def by_round(samples, direct):
-    """The figures of one proxy, each as a list over the rounds; latency is added to the same round's direct run."""
+    """The figures of one proxy, each as a list over the rounds; latency is what it adds to the median direct run."""
     saturated, fixed = samples["saturation"], samples["fixed"]
     rounds = {
         "cpu_us": [run["cpu_us"] for run in saturated],
@@ -33,7 +34,8 @@ def by_round(samples, direct):
         "busy": [run["proxy_busy"] * 100 for run in saturated],
     }
     for key in ("p50", "p99"):
-        rounds[key] = [run["latency_us"][key] - base["latency_us"][key] for run, base in zip(fixed, direct)]
+        base = statistics.median(run["latency_us"][key] for run in direct)
+        rounds[key] = [run["latency_us"][key] - base for run in fixed]
     return rounds
 
 
@@ -95,12 +97,26 @@ def ratios(compared):
     return table(rows, ["", *(re.sub(r" \((µs|KiB|MiB)\)$", "", heading) for _, heading, _ in RATIOS)])
 
 
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def machine():
     """The kind of machine, without anything that names this one."""
     model = "unknown processor"
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), model)
     return f"{os.cpu_count()} cores ({model}, {platform.machine()}), Linux {platform.release().split('-')[0]}"
+
+
+def write_section(path, text):
+    """Puts a text that opens with a `# ` heading in the place of the section with that heading, or at the end."""
+    heading = text.splitlines()[0]
+    old = path.read_text() if path.exists() else ""
+    sections = [section for section in re.split(r"(?m)^(?=# )", old) if section.strip()]
+    kept = [section.rstrip() + "\n" for section in sections if section.splitlines()[0] != heading]
+    at = next((n for n, section in enumerate(sections) if section.splitlines()[0] == heading), len(kept))
+    path.write_text("\n".join(kept[:at] + [text.rstrip() + "\n"] + kept[at:]))
 
 
 def summary(figures, compared, versions, direct, facts):
@@ -120,7 +136,7 @@ Baton and the proxies its users would otherwise choose, in one run on one machin
 * {quiet}
 * {facts['priority']}
 
-Small keep-alive HTTP/1.1 requests over {facts['connections']} connections, round-robin over three masters.
+Small keep-alive HTTP/1.1 requests ({facts['request']}) over {facts['connections']} connections, round-robin over three masters.
 Median of {facts['rounds']} interleaved rounds ({', '.join(['direct', *figures])}, and again).
 
 {absolute(figures, versions)}
@@ -138,7 +154,7 @@ Ratios to {reference}, each the median of the ratios within a round; below 1.00 
   it, which is what an ordinary day looks like.
 * *requests/s* is what the load got. Where the proxy's core was less than about 95 % busy, the load's core was the limit
   and the proxy could have done more: compare the CPU per request.
-* *added* latency is that of the proxy minus that of asking a master directly, by the same load in the same round
+* *added* latency is that of the proxy minus that of asking a master directly, by the same load in the same rounds
   (direct: p50 {direct['p50']:.0f} µs, p99 {direct['p99']:.0f} µs). The rate is {facts['rate']} requests/s for everyone, {facts['rate_reason']}, sent at
   exponential intervals and timed from the moment a request was due.
 * *idle connection* is the growth of the proportional set size over {facts['idle']} connections that have each made one

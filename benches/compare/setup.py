@@ -9,6 +9,7 @@ import sys
 from process import Failed
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benches" / "RESULTS.md"
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 WORK = TARGET / "bench"
 TOOLS = WORK / "venv"

@@ -1,6 +1,7 @@
 //! Masters: every request is answered with the same small 200 from one thread.
 //!
-//! `GET /count` answers how many webhooks each address has received, which shows whether a proxy spread them.
+//! `GET /count` answers how many webhooks each address has received, which shows whether a proxy spread them, and
+//! `GET /echo` answers with the request itself, which shows what a proxy made of it.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -109,9 +110,12 @@ impl Masters {
         } {
             let answered = match question.path {
                 "/count" => {
-                    let body = serde_json::json!(self.received).to_string();
-                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-                    connection.stream.write_all(answer.as_bytes())
+                    let counts = serde_json::json!(self.received).to_string();
+                    connection.stream.write_all(&with_body(counts.as_bytes()))
+                }
+                "/echo" => {
+                    let request = &connection.buffer[used..used + question.length];
+                    connection.stream.write_all(&with_body(request))
                 }
                 path => {
                     if path.starts_with("/webhook") {
@@ -132,6 +136,11 @@ impl Masters {
         connection.filled -= used;
         Ok(connection.filled < BUFFER)
     }
+}
+
+fn with_body(body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
 }
 
 const ANSWER: &[u8] =
