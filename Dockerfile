@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # No shell, no package manager: the C library, certificates, time zones, and a user without rights.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/usr/local/bin/baton /usr/local/bin/baton
-COPY config/docker.yaml /etc/baton/baton.yaml
+COPY config/containers.yaml /etc/baton/baton.yaml
 # Under this name busybox is wget and nothing else.
 COPY --from=build /bin/busybox /usr/local/bin/wget
 COPY --from=build --chown=nonroot:nonroot /out/var/lib/baton /var/lib/baton

@@ -141,7 +141,7 @@ fn the_image_runs_without_rights_and_builds_from_the_lock_file() {
 
 #[test]
 fn the_ports_of_the_image_are_those_of_its_configuration() {
-    let config = yaml("config/docker.yaml");
+    let config = yaml("config/containers.yaml");
     let listeners = list(&config["listeners"], "listeners").iter().map(|listener| &listener["address"]);
     let served: BTreeSet<String> = listeners
         .chain([&config["admin"]["address"]])
@@ -157,7 +157,7 @@ fn the_ports_of_the_image_are_those_of_its_configuration() {
 
 #[test]
 fn every_master_of_the_configuration_is_a_service_that_listens_there() {
-    let config = yaml("config/docker.yaml");
+    let config = yaml("config/containers.yaml");
     let services = services();
     for upstream in list(&config["upstreams"], "upstreams") {
         for master in list(&upstream["masters"], "masters") {
@@ -173,7 +173,7 @@ fn every_master_of_the_configuration_is_a_service_that_listens_there() {
 
 #[test]
 fn prometheus_scrapes_the_admin_listener_and_grafana_asks_prometheus() {
-    let admin = yaml("config/docker.yaml")["admin"]["address"].clone();
+    let admin = yaml("config/containers.yaml")["admin"]["address"].clone();
     let scraped = yaml("config/prometheus/prometheus.yml");
     let target = string(&scraped["scrape_configs"][0]["static_configs"][0]["targets"][0], "target").to_owned();
     assert_eq!(target, format!("baton:{}", port(string(&admin, "admin"))));
