@@ -105,7 +105,10 @@ fn pinned(upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked> {
     let id = upstream.pins.as_ref()?.get(wish.pin?, wish.now)?;
     let position = upstream.position(id)?;
     let master = &upstream.masters[position];
-    if master.admission().tier() > Tier::Reserved || wish.tried.contains(position) {
+    // A suspicion that a probe clears a moment later must not tear a conversation away; one that it confirms sends the
+    // request on from where it waits.
+    let usable = master.admission().with_suspect(false).tier() <= Tier::Reserved;
+    if !usable || wish.tried.contains(position) {
         return None;
     }
     Some(Picked { position, trial: claim(master)? })
@@ -165,5 +168,104 @@ impl View for Members<'_> {
 
     fn ramp(&self, i: usize) -> u32 {
         self.master(i).share_percent(self.wish.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::snapshot::Snapshot;
+    use crate::upstream::admission::Health;
+    use crate::upstream::master::Failure;
+
+    const NOW: Micros = 1_000_000;
+
+    /// An upstream of three masters `a`, `b`, `c` with further keys.
+    fn upstream(keys: &str) -> Arc<Upstream> {
+        let text = format!(
+            "listeners: [{{ name: l, address: 127.0.0.1:1 }}]\nroutes: [{{ name: r, upstream: u }}]\nupstreams:\n  - name: u\n    masters:\n{}{keys}",
+            ["a", "b", "c"].map(|name| format!("      - {{ name: {name}, address: \"unix:/{name}\" }}\n")).concat(),
+        );
+        let loaded = config::parse(&text, "test".as_ref(), &config::System).unwrap_or_else(|error| panic!("{error}"));
+        Snapshot::build(loaded.config, None).upstreams.remove(0)
+    }
+
+    fn position(upstream: &Upstream, pin: Option<u64>, tried: &Tried) -> Result<usize, NoMaster> {
+        let wish = Wish { key: Key::default(), pin, tried, now: NOW };
+        pick(upstream, &wish, || 7).map(|picked| picked.position)
+    }
+
+    #[test]
+    fn a_master_that_was_tried_is_not_picked_again() {
+        let (upstream, mut tried) = (upstream(""), Tried::default());
+        for _ in 0..3 {
+            let position = position(&upstream, None, &tried).unwrap();
+            assert!(!tried.contains(position));
+            tried.add(position);
+        }
+        assert_eq!(position(&upstream, None, &tried), Err(NoMaster::Unavailable));
+    }
+
+    #[test]
+    fn better_tiers_come_first_and_the_worst_is_not_used() {
+        let upstream = upstream("");
+        let [a, b, c] = &upstream.masters[..] else { panic!() };
+        a.set_health(Health::Degraded, NOW);
+        b.set_health(Health::Failed, NOW);
+        let some = |count| (0..count).map(|_| position(&upstream, None, &Tried::default())).collect::<Vec<_>>();
+        assert_eq!(some(3), [Ok(2); 3]);
+        c.set_health(Health::Failed, NOW);
+        assert_eq!(some(3), [Ok(0); 3]);
+        a.set_health(Health::Failed, NOW);
+        assert_eq!(some(1), [Err(NoMaster::Unavailable)]);
+    }
+
+    #[test]
+    fn in_panic_failed_masters_are_tried_all_the_same() {
+        let upstream = upstream("    all_down: panic\n");
+        upstream.masters.iter().for_each(|master| {
+            master.set_health(Health::Failed, NOW);
+        });
+        assert!(position(&upstream, None, &Tried::default()).is_ok());
+    }
+
+    #[test]
+    fn full_masters_are_queued_at_only_when_all_are_full() {
+        let upstream = upstream("    limits: { max_in_flight: 1, max_queue: 1 }\n");
+        assert!(upstream.masters[0].permits().try_acquire() && upstream.masters[1].permits().try_acquire());
+        for _ in 0..3 {
+            assert_eq!(position(&upstream, None, &Tried::default()), Ok(2));
+        }
+        assert!(upstream.masters[2].permits().try_acquire());
+        assert!(position(&upstream, None, &Tried::default()).is_ok());
+    }
+
+    #[test]
+    fn a_conversation_stays_with_its_master_and_moves_once_when_that_fails() {
+        let upstream = upstream("    affinity: { key: client-ip }\n");
+        let (pin, tried) = (Some(42), Tried::default());
+        let first = position(&upstream, pin, &tried).unwrap();
+        assert!((0..10).all(|_| position(&upstream, pin, &tried) == Ok(first)));
+        upstream.masters[first].failed(NOW, Failure::ConnectRefused, None, || true);
+        let second = position(&upstream, pin, &tried).unwrap();
+        assert_ne!(first, second);
+        upstream.masters[first].set_health(Health::Healthy, NOW);
+        assert!((0..10).all(|_| position(&upstream, pin, &tried) == Ok(second)));
+    }
+
+    #[test]
+    fn a_suspicion_does_not_move_a_conversation() {
+        let keys = "    affinity: { key: client-ip }\n    health_check: { http: { path: / } }\n";
+        let upstream = upstream(keys);
+        upstream.masters.iter().for_each(|master| {
+            master.set_health(Health::Healthy, NOW);
+        });
+        let first = position(&upstream, Some(42), &Tried::default()).unwrap();
+        upstream.masters[first].watch(NOW + 10_000_000, NOW);
+        assert!(upstream.masters[first].admission().suspect());
+        assert_eq!(position(&upstream, Some(42), &Tried::default()), Ok(first));
+        // What is not pinned goes elsewhere.
+        assert!((0..10).all(|_| position(&upstream, None, &Tried::default()) != Ok(first)));
     }
 }
