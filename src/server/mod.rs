@@ -278,9 +278,9 @@ async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>) -> Result<bool,
                 if let Err(error) = control.access_log.reopen() {
                     tracing::error!(%error, "cannot reopen the access log");
                 }
-                files.follow(control.reload(false));
+                files.follow(control.reload());
             }
-            () = files.changed() => files.follow(control.reload(true)),
+            () = files.changed() => files.follow(control.reload()),
             _ = upkeep.tick() => control.upkeep(),
             _ = terminate.recv() => return Ok(false),
             _ = interrupt.recv() => return Ok(true),

@@ -11,13 +11,13 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::names;
 
 impl Control {
-    /// Reads the configuration again and puts it into use. `if_changed` leaves things alone when the text and all files it
-    /// names are what they were. Returns the files to watch, when they may have changed.
+    /// Reads the configuration again and puts it into use, unless the text and all files it names are what they were.
+    /// Returns the files to watch, when they may have changed.
     ///
     /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds.
-    pub fn reload(&self, if_changed: bool) -> Option<Vec<PathBuf>> {
+    pub fn reload(&self) -> Option<Vec<PathBuf>> {
         let outcome = config::load(&self.path).map_err(|diagnostics| diagnostics.to_string()).and_then(|loaded| {
-            if if_changed && *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash {
+            if *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash {
                 return Ok(None);
             }
             self.apply(loaded).map(Some)
@@ -26,6 +26,7 @@ impl Control {
         match outcome {
             Ok(None) => {
                 counted("unchanged");
+                tracing::info!("the configuration is what it was");
                 self.set_config_error(None);
                 None
             }
