@@ -1,7 +1,7 @@
 //! What attackers, broken peers and bad luck send, and that nobody else has to suffer for it.
 
 use crate::kit::raw::{Raw, RawMaster};
-use crate::kit::{Baton, Config, among_others};
+use crate::kit::{Baton, Config, among_others, eventually};
 
 /// A Baton in front of one scripted master, and a connection to it.
 async fn between() -> (Baton, RawMaster, Raw) {
@@ -30,4 +30,66 @@ async fn a_refused_client_that_goes_on_sending_can_read_why_to_the_end() {
     }
     client.finish().await;
     assert!(client.rest().await.ends_with("}\n"));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_interim_answers_holds_no_place_at_the_master() {
+    let _machine = among_others().await;
+    let config = Config::empty().upstream("retry: { per_try_timeout: 1s }");
+    let (baton, master, mut client) = between_with(config).await;
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "a".repeat(60_000));
+    // More than the socket buffers on the way take; the connection may be closed meanwhile.
+    let flood = async {
+        for _ in 0..99 {
+            upstream.send_if_open(&hint).await;
+        }
+    };
+    let freed = eventually("its place is free", async || (baton.master("a").await["in_flight"] == 0).then_some(()));
+    tokio::join!(flood, freed);
+    drop(client);
+}
+
+/// Two bytes of an answer while the upload goes on.
+const EARLY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n12";
+
+#[tokio::test]
+async fn an_early_answer_does_not_lift_the_limit_on_the_body() {
+    let _machine = among_others().await;
+    let (_baton, master, mut client) = between_with(Config::empty().listener("limits: { body_bytes: 1KiB }")).await;
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    upstream.expect("1\r\na\r\n").await.send(EARLY).await;
+    client.head().await;
+    client.expect("12").await;
+    let chunk = format!("3e8\r\n{}\r\n", "a".repeat(1000));
+    for _ in 0..10 {
+        client.send(&chunk).await;
+        upstream.send("3").await;
+        client.expect("3").await;
+    }
+    let forwarded = upstream.rest().await.len();
+    assert!(forwarded < 2 * chunk.len() + 10, "{forwarded} bytes");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_its_upload_is_not_the_masters_failure() {
+    let _machine = among_others().await;
+    let config = Config::empty().listener("limits: { body_timeout: 300ms }");
+    let (baton, master, mut client) = between_with(config).await;
+    for end in ["", "no chunk\r\n"] {
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").await;
+        let mut upstream = master.accept().await;
+        upstream.head().await;
+        upstream.expect("1\r\na\r\n").await.send(EARLY).await;
+        client.head().await;
+        client.send(end).await;
+        assert_eq!(client.rest().await, "12");
+        upstream.expect_end().await;
+        assert_eq!(baton.master("a").await["failures"], 0);
+        client = Raw::connect(baton.address()).await;
+    }
 }
