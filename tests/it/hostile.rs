@@ -93,3 +93,37 @@ async fn a_client_that_stops_in_its_upload_is_not_the_masters_failure() {
         client = Raw::connect(baton.address()).await;
     }
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_is_noticed_behind_a_body_larger_than_a_buffer() {
+    let _machine = among_others().await;
+    let (baton, master, mut client) = between().await;
+    let body = "a".repeat(40_000);
+    client.send(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n\r\n{body}")).await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    upstream.expect(&body).await;
+    client.reset();
+    eventually("its place is free", async || (baton.master("a").await["in_flight"] == 0).then_some(())).await;
+    upstream.expect_end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_queues_frees_its_place_in_the_queue() {
+    let _machine = among_others().await;
+    let limits = "limits: { max_in_flight: 1, max_queue: 1, queue_timeout: 30s }";
+    let (baton, master, mut first) = between_with(Config::empty().upstream(limits)).await;
+    first.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    let mut second = Raw::connect(baton.address()).await;
+    second.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    eventually("one waits", async || (baton.master("a").await["queued"] == 1).then_some(())).await;
+    second.reset();
+    eventually("nobody waits", async || (baton.master("a").await["queued"] == 0).then_some(())).await;
+    let mut third = Raw::connect(baton.address()).await;
+    third.send("GET /3 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+    let mut upstream = master.accept().await;
+    assert!(upstream.head().await.starts_with("GET /3 "));
+}
