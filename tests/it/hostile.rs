@@ -1,5 +1,9 @@
 //! What attackers, broken peers and bad luck send, and that nobody else has to suffer for it.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use crate::kit::raw::{Raw, RawMaster};
 use crate::kit::{Baton, Config, among_others, eventually};
 
@@ -25,7 +29,7 @@ async fn a_refused_client_that_goes_on_sending_can_read_why_to_the_end() {
     assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
     // Whoever closes with bytes unread resets the connection, and the answer may be lost on the way.
     for _ in 0..5 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         client.send("a".repeat(1_000)).await;
     }
     client.finish().await;
@@ -126,4 +130,49 @@ async fn a_client_that_leaves_while_it_queues_frees_its_place_in_the_queue() {
     upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
     let mut upstream = master.accept().await;
     assert!(upstream.head().await.starts_with("GET /3 "));
+}
+
+#[tokio::test]
+async fn a_request_as_long_as_the_buffer_leaves_an_idle_connection_and_not_a_late_one() {
+    let _machine = among_others().await;
+    let config = Config::empty().listener("limits: { header_timeout: 200ms }").route("match: { path: /only }");
+    let (_baton, _master, mut client) = between_with(config).await;
+    let start = "GET / HTTP/1.1\r\nHost: x\r\nX: ";
+    client.send(format!("{start}{}\r\n\r\n", "a".repeat(16_384 - start.len() - 4))).await;
+    for _ in 0..2 {
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+        client.take(crate::kit::raw::header(&head, "content-length").unwrap().parse().unwrap()).await;
+        // Nothing has begun, so no time-out of something that has may strike.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_with_the_order_to_stop_is_answered() {
+    let _machine = among_others().await;
+    let (mut baton, master, mut idle) = between().await;
+    idle.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+    idle.head().await;
+    // One on a connection that was idle, one on a connection that nobody has accepted yet.
+    baton.process.signal(Signal::STOP);
+    let mut new = Raw::connect(baton.address()).await;
+    for client in [&mut idle, &mut new] {
+        client.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    }
+    baton.process.signal(Signal::TERM);
+    baton.process.signal(Signal::CONT);
+    for _ in 0..2 {
+        let mut upstream = master.accept().await;
+        assert!(upstream.head().await.starts_with("GET /2 "));
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+    }
+    for client in [&mut idle, &mut new] {
+        assert!(client.rest().await.starts_with("HTTP/1.1 200 "));
+    }
+    assert!(baton.process.ended().await.success());
 }
