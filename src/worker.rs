@@ -18,7 +18,7 @@ use crate::exchange::local::Local;
 use crate::listener::accept::{Accepted, LANE_DEPTH, Lane, Socket};
 use crate::net::stream::Stream;
 use crate::net::watch::SWEEP_INTERVAL;
-use crate::proxy::http::connection::{Connection, Shared};
+use crate::proxy::http::connection::{Connection, DRAIN_GRACE, Shared};
 use crate::proxy::http::entrance::{Entrance, Peer};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::WorkerLog;
@@ -139,8 +139,9 @@ struct OpenConnection {
 }
 
 impl Crew {
-    /// Waits until no connection is open.
+    /// Waits until no connection is open, and none is on its way from a listener that has just closed.
     async fn empty(&self) {
+        tokio::time::sleep(DRAIN_GRACE).await;
         while self.open.get() > 0 {
             self.emptied.notified().await;
         }

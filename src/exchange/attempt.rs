@@ -196,7 +196,11 @@ impl Attempt<'_> {
             if interim_responses > INTERIM_RESPONSES_MAX {
                 return Err(broken(Failure::BadResponse, RetryReason::Reset, true));
             }
-            requester.interim(&connection.response, raw).await.map_err(Broken::Client)?;
+            match self.watched.guard(requester.interim(&connection.response, raw)).await {
+                Ok(passed) => passed.map_err(Broken::Client)?,
+                // It does not read.
+                Err(_) => return Err(Broken::Client(ClientEnd::Gone)),
+            }
             connection.buffer.consume(length);
             scan = HeadScan::default();
         }

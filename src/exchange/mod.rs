@@ -241,7 +241,7 @@ impl Exchange<'_> {
         // An answer that is worth another attempt, kept in case there is none to be made.
         let mut spare: Option<Answer> = None;
         loop {
-            let (place, picked) = match self.next_place(upstream, &mut progress, deadline.get()).await {
+            let (place, picked) = match self.next_place(upstream, requester, &mut progress, deadline.get()).await {
                 Ok(next) => next,
                 Err(end) => return spare.ok_or(progress.failed(end)),
             };
@@ -299,9 +299,10 @@ impl Exchange<'_> {
     }
 
     /// Picks the next master and waits for a place at it.
-    async fn next_place(
+    async fn next_place<R: Requester>(
         &self,
         upstream: &LocalUpstream,
+        requester: &mut R,
         progress: &mut Progress,
         deadline: Micros,
     ) -> Result<(InFlight, Picked), End> {
@@ -328,10 +329,16 @@ impl Exchange<'_> {
             let pool = &upstream.pools[picked.position];
             if !pool.master.permits().try_acquire() {
                 self.watched.arm(now.saturating_add(clock::micros(settings.limits.queue_timeout)).min(deadline));
-                match self.watched.guard(pool.master.permits().acquire()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(AcquireError::Repick)) => continue,
-                    Ok(Err(AcquireError::QueueFull)) => return Err(End::QueueFull),
+                let mut turn = std::pin::pin!(pool.master.permits().acquire());
+                let turn_or_gone = std::future::poll_fn(|cx| match turn.as_mut().poll(cx) {
+                    Poll::Pending if requester.poll_gone(cx).is_ready() => Poll::Ready(None),
+                    turn => turn.map(Some),
+                });
+                match self.watched.guard(turn_or_gone).await {
+                    Ok(Some(Ok(()))) => {}
+                    Ok(Some(Err(AcquireError::Repick))) => continue,
+                    Ok(Some(Err(AcquireError::QueueFull))) => return Err(End::QueueFull),
+                    Ok(None) => return Err(End::Client(ClientEnd::Gone)),
                     Err(_) => return Err(End::QueueTimeout),
                 }
             }

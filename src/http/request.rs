@@ -221,14 +221,15 @@ impl<'b> Request<'b> {
 
     /// Brings the target to origin form and checks that it names the same host as `Host`.
     fn judge_target(&mut self) -> Result<(), Refusal> {
+        // In whatever form: a master that takes it would leave HTTP behind on a connection that others use, too.
+        if self.method == "CONNECT" {
+            return Err(Refusal { status: 405, reason: "CONNECT is not offered here" });
+        }
         if self.target.contains('#') {
             return Err(Refusal::bad("a fragment in the request target"));
         }
         if self.target.starts_with('/') || (self.target == "*" && self.method == "OPTIONS") {
             return Ok(());
-        }
-        if self.method == "CONNECT" {
-            return Err(Refusal { status: 405, reason: "CONNECT is not offered here" });
         }
         let absolute = strip_scheme(self.target).ok_or(Refusal::bad("malformed request target"))?;
         let path_start = absolute.find(['/', '?']).unwrap_or(absolute.len());
@@ -241,6 +242,8 @@ impl<'b> Request<'b> {
         }
         self.host = Some(authority);
         self.target = match path {
+            // RFC 9112 section 3.2.4.
+            "" if self.method == "OPTIONS" => "*",
             "" => "/",
             path if path.starts_with('?') => return Err(Refusal::bad("a query without a path")),
             path => path,
@@ -345,7 +348,9 @@ mod tests {
             assert_eq!(refused(&format!("{line}\r\nHost: a\r\n\r\n")), 400, "{line:?}");
         }
         assert_eq!(refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), 505);
-        assert_eq!(refused("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"), 405);
+        for target in ["a:443", "/", "http://a:443/", "*"] {
+            assert_eq!(refused(&format!("CONNECT {target} HTTP/1.1\r\nHost: a:443\r\n\r\n")), 405, "{target}");
+        }
     }
 
     #[test]
@@ -353,6 +358,7 @@ mod tests {
         let request = Request::parse(b"GET http://A.example/x?y HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
         assert_eq!((request.target, request.host), ("/x?y", Some("A.example")));
         assert_eq!(Request::parse(b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().target, "/");
+        assert_eq!(Request::parse(b"OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().target, "*");
         assert_eq!(refused("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
         assert_eq!(refused("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
         assert_eq!(refused("GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n"), 400);

@@ -61,9 +61,9 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Forgets the first `count` received bytes.
+    /// Forgets the first `count` received bytes, or all if there are fewer.
     pub fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -152,6 +152,17 @@ mod tests {
         buffer.consume(BUFFER_BYTES - 1);
         assert!(buffer.reserve(BUFFER_BYTES));
         assert_eq!(buffer.filled(), [7]);
+    }
+
+    #[test]
+    fn more_than_is_held_can_be_consumed() {
+        let stock = Rc::new(BufferStock::default());
+        let mut buffer = Buffer::new(&stock);
+        buffer.reserve(BUFFER_BYTES);
+        buffer.end = 10;
+        buffer.consume(3);
+        buffer.consume(usize::MAX);
+        assert!(buffer.is_empty());
     }
 
     #[test]

@@ -145,8 +145,10 @@ impl<T> Watched<T> {
         self.watch.slots.borrow_mut().waiting_since[self.index] = since;
     }
 
-    /// The first byte came, or the wait was given up.
+    /// The first byte came, or the wait was given up. Lets go of what was waited for: a connection may be idle from here on
+    /// for longer than that lives.
     pub fn wait_over(&self) {
+        *self.slot.waits_for.borrow_mut() = None;
         self.watch.slots.borrow_mut().waiting_since[self.index] = NEVER;
     }
 
@@ -223,8 +225,10 @@ mod tests {
     fn a_wait_that_is_over_is_not_asked_about_again() {
         let watch = Rc::new(Watch::default());
         let slot = watched(&watch);
-        slot.wait_for(Rc::new(1), 10);
+        let what = Rc::new(1);
+        slot.wait_for(what.clone(), 10);
         slot.wait_over();
+        assert_eq!(Rc::strong_count(&what), 1);
         watch.sweep(30, |_, _| true);
         assert_eq!(slot.fired(), None);
     }

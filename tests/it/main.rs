@@ -8,6 +8,7 @@ mod kit;
 
 mod affinity;
 mod demo;
+mod hostile;
 mod load;
 mod protocol;
 mod reload;

@@ -38,8 +38,10 @@ pub enum Body {
 }
 
 impl Client {
-    /// Takes in what the client sends ahead of its turn, as far as one buffer goes. Ready when the connection broke.
-    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Takes in what the client sends ahead of its turn, behind the `body` bytes that are held, as far as one buffer goes.
+    /// Ready when the connection broke.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, body: usize) -> Poll<()> {
+        let limit = body + BUFFER_BYTES;
         while !self.half_closed {
             match self.stream.poll_readable(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -47,7 +49,7 @@ impl Client {
                 Poll::Ready(Ok(())) => {}
             }
             // Behind a full buffer the client waits for its answer; that it leaves is noticed when that is written.
-            if self.buffer.filled().len() >= BUFFER_BYTES || !self.buffer.reserve(BUFFER_BYTES) {
+            if self.buffer.filled().len() >= limit || !self.buffer.reserve(limit) {
                 return Poll::Pending;
             }
             match self.buffer.poll_fill(cx, &self.stream) {
@@ -113,7 +115,8 @@ impl Requester for Asking<'_> {
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.client.poll_gone(cx)
+        let body = if let Body::Whole(length) = self.body { length } else { 0 };
+        self.client.poll_gone(cx, body)
     }
 
     async fn interim(&mut self, response: &Response, raw: &[u8]) -> Result<(), ClientEnd> {

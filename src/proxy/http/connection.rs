@@ -1,7 +1,7 @@
 //! The life of a client's connection.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use super::client::{Asking, Body, Client};
@@ -31,6 +31,10 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes listened to meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long an idle connection stays open when its worker drains: a request may be on its way, or in the kernel, and to
+/// close on it loses it.
+pub const DRAIN_GRACE: Duration = Duration::from_millis(100);
 
 /// What a worker's connections share.
 #[derive(Debug)]
@@ -105,7 +109,8 @@ impl Connection {
         }
     }
 
-    /// Waits for the first byte of a request, without a buffer. False when the connection is to be closed.
+    /// Waits for the first bytes of a request, without a buffer until they are there. False when the connection is to be
+    /// closed.
     async fn idle(&mut self, timeout: Micros) -> bool {
         if !self.client.buffer.is_empty() {
             return true;
@@ -114,11 +119,25 @@ impl Connection {
             return false;
         }
         self.watched.arm(clock::now().saturating_add(timeout));
+        let mut leaving = false;
+        let (watched, Client { stream, buffer, .. }) = (&self.watched, &mut self.client);
         std::future::poll_fn(|cx| {
-            if self.watched.fired().is_some() || self.watched.draining() {
+            if watched.draining() && !std::mem::replace(&mut leaving, true) {
+                watched.arm(clock::now().saturating_add(clock::micros(DRAIN_GRACE)));
+            }
+            if watched.fired().is_some() {
                 return Poll::Ready(false);
             }
-            self.client.stream.poll_readable(cx).map(|ready| ready.is_ok())
+            if ready!(stream.poll_readable(cx)).is_err() {
+                return Poll::Ready(false);
+            }
+            // Readiness may be left over from the last read, or announce a TLS record without data.
+            buffer.reserve(BUFFER_BYTES);
+            let filled = buffer.poll_fill(cx, stream);
+            if filled.is_pending() {
+                buffer.release();
+            }
+            filled.map(|count| count.is_ok_and(|count| count > 0))
         })
         .await
     }

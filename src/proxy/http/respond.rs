@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use super::client::Asking;
 use crate::clock::{self, Micros};
-use crate::exchange::{Answer, Requester};
+use crate::exchange::{Answer, Requester, UploadError};
 use crate::http::chunked::{ChunkedReader, Piece, write_chunk};
 use crate::http::request::{Framing, Version};
 use crate::http::response::Onward;
@@ -17,7 +17,7 @@ use crate::upstream::connection::Pool;
 pub enum Passed {
     /// All of it went to the client.
     Whole,
-    /// The client left, or stopped reading.
+    /// The client left, or stopped reading, or stopped sending while its master waited for more.
     ClientGone,
     /// The master broke off in the middle, or its chunks were malformed.
     CutShort,
@@ -82,6 +82,9 @@ pub async fn pass_on(
     };
     let mut passing = Passing { reader, chunked: framing == Framing::Chunked };
     let mut written = 0;
+    let mut uploading = answer.uploading;
+    // The client broke its upload off, so a master that waits for the rest of it is not to blame.
+    let mut given_up = false;
     let passed = loop {
         if passing.take_in(&mut connection.buffer, out).is_err() {
             break Passed::CutShort;
@@ -98,11 +101,11 @@ pub async fn pass_on(
             break Passed::Whole;
         }
         connection.buffer.reserve(BUFFER_BYTES);
-        let mut uploading = answer.uploading;
         let filling = std::future::poll_fn(|cx| {
-            if uploading {
-                // Whether it ends or fails, the answer is what counts now.
-                uploading = asking.poll_upload(cx, &connection.stream, watched).is_pending();
+            if uploading && let Poll::Ready(end) = asking.poll_upload(cx, &connection.stream, watched) {
+                // Whether it ends or fails, the answer is what counts now; after an error nothing more may be sent.
+                uploading = false;
+                given_up = matches!(end, Err(UploadError::Client(_)));
             }
             match watched.fired() {
                 Some(_) => Poll::Ready(Err(())),
@@ -111,8 +114,10 @@ pub async fn pass_on(
         });
         match filling.await {
             Ok(Ok(0)) if matches!(passing.reader, Reader::UntilClose) => passing.end(out),
+            Ok(Ok(0) | Err(_)) if given_up => break Passed::ClientGone,
             Ok(Ok(0) | Err(_)) => break Passed::CutShort,
             Ok(Ok(_)) => {}
+            Err(()) if given_up || (uploading && !asking.blames_master()) => break Passed::ClientGone,
             Err(()) => break Passed::Stalled,
         }
     };

@@ -194,7 +194,8 @@ impl Upload {
 
     /// Keeps only what is still to be sent.
     fn forget(&mut self) {
-        self.outgoing.drain(..self.sent);
+        // In a vector of its own size: what is no longer allowed must not stay allocated.
+        self.outgoing = self.outgoing.split_off(self.sent);
         self.sent = 0;
         self.allowance.give_back(std::mem::take(&mut self.allowed));
     }

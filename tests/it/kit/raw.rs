@@ -52,6 +52,11 @@ impl Raw {
         self
     }
 
+    /// Sends to a side that may have closed, or does not read; gives up then.
+    pub async fn send_if_open(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        timeout(SOON, self.stream.write_all(bytes.as_ref())).await.is_ok_and(|written| written.is_ok())
+    }
+
     /// Half-closes: the other side reads the end, and can still write.
     pub async fn finish(&mut self) -> &mut Self {
         self.stream.shutdown().await.expect("an open connection");
