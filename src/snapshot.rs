@@ -1,9 +1,16 @@
 //! One numbered generation of everything the data path reads.
 //!
 //! A snapshot is built whole from a configuration, published once and never changed. What must outlive it is shared with
-//! the next one by identity: a master keeps its health, counters and limits as long as its upstream and address stay,
-//! whatever happens to its name, weight or priority; an upstream keeps its retry budget and pins as long as its name
-//! stays.
+//! the next one by identity:
+//!
+//! * a master keeps its health, counts and queue as long as its upstream's name and its address stay, whatever happens to
+//!   its name, weight or priority. One address in two upstreams is two masters: each upstream probes and limits it for
+//!   itself;
+//! * an upstream keeps its retry budget as long as its name stays, its pins as long as its affinity settings stay too, and
+//!   its strategy's state as long as nothing about it changes.
+//!
+//! What is shared has one set of limits and rules, those of the newest build: exchanges that began under an older
+//! generation go by them as well. So a snapshot is built to be published, after everything that can fail.
 
 use std::sync::Arc;
 
@@ -38,7 +45,8 @@ pub struct Upstream {
 }
 
 impl Snapshot {
-    /// Builds the generation after `previous`.
+    /// Builds the generation after `previous`, which hands its masters and budgets over: they take up the new settings
+    /// here.
     #[must_use]
     pub fn build(config: Config, previous: Option<&Self>) -> Self {
         let upstreams = config
@@ -115,5 +123,99 @@ impl Upstream {
     #[must_use]
     pub fn position(&self, id: u32) -> Option<usize> {
         self.masters.iter().position(|master| master.id() == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, System};
+    use crate::upstream::admission::Health;
+
+    const A: &str = "{ name: a, address: 127.0.0.1:1 }";
+    const B: &str = "{ name: b, address: 127.0.0.1:2 }";
+
+    fn config(upstreams: &[(&str, &[&str], &str)]) -> Config {
+        let upstream = |(name, masters, more): &(&str, &[&str], &str)| {
+            format!("  - {{ name: {name}, masters: [{}], {more} }}\n", masters.join(", "))
+        };
+        let text = format!(
+            "listeners: [{{ name: gateway, address: \"127.0.0.1:0\" }}]\n\
+             routes: [{{ name: all, upstream: {} }}]\nupstreams:\n{}",
+            upstreams[0].0,
+            upstreams.iter().map(upstream).collect::<String>(),
+        );
+        match config::parse(&text, Path::new("baton.yaml"), &System) {
+            Ok(loaded) => loaded.config,
+            Err(diagnostics) => panic!("{diagnostics}"),
+        }
+    }
+
+    fn bots(masters: &[&str], more: &str) -> Config {
+        config(&[("bots", masters, more)])
+    }
+
+    fn same_master(one: (&Snapshot, usize), other: (&Snapshot, usize)) -> bool {
+        Arc::ptr_eq(&one.0.upstreams[0].masters[one.1], &other.0.upstreams[0].masters[other.1])
+    }
+
+    #[test]
+    fn an_upstream_that_did_not_change_is_the_same_one() {
+        let before = Snapshot::build(config(&[("bots", &[A], ""), ("others", &[B], "")]), None);
+        let after = Snapshot::build(config(&[("bots", &[A, B], ""), ("others", &[B], "")]), Some(&before));
+        assert_eq!((before.generation, after.generation), (1, 2));
+        assert!(!Arc::ptr_eq(&before.upstreams[0], &after.upstreams[0]));
+        assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]));
+    }
+
+    #[test]
+    fn a_master_is_known_by_its_address_wherever_it_stands_and_whatever_its_name() {
+        let before = Snapshot::build(bots(&[A, B], ""), None);
+        before.upstreams[0].masters[0].set_health(Health::Failed, 0);
+        let renamed = "{ name: elder, address: 127.0.0.1:1, weight: 7 }";
+        let after = Snapshot::build(bots(&[B, renamed], ""), Some(&before));
+        assert!(same_master((&before, 0), (&after, 1)) && same_master((&before, 1), (&after, 0)));
+        assert_eq!(after.upstreams[0].masters[1].admission().health(), Health::Failed);
+    }
+
+    #[test]
+    fn another_address_is_another_master_that_inherits_nothing() {
+        let before = Snapshot::build(bots(&[A], ""), None);
+        before.upstreams[0].masters[0].set_health(Health::Failed, 0);
+        let after = Snapshot::build(bots(&["{ name: a, address: 127.0.0.1:3 }"], ""), Some(&before));
+        assert!(!same_master((&before, 0), (&after, 0)));
+        assert_ne!(after.upstreams[0].masters[0].admission().health(), Health::Failed);
+        assert_eq!(after.upstreams[0].position(before.upstreams[0].masters[0].id()), None);
+    }
+
+    #[test]
+    fn one_address_in_two_upstreams_is_two_masters() {
+        let snapshot = Snapshot::build(config(&[("bots", &[A], ""), ("others", &[A], "")]), None);
+        let [bots, others] = &snapshot.upstreams[..] else { panic!("two upstreams were configured") };
+        assert!(bots.masters[0].permits().try_acquire());
+        assert_eq!((bots.masters[0].permits().in_flight(), others.masters[0].permits().in_flight()), (1, 0));
+    }
+
+    #[test]
+    fn kept_masters_and_budgets_take_up_new_settings() {
+        let before = Snapshot::build(bots(&[A], "limits: { max_in_flight: 3 }"), None);
+        let more = "limits: { max_in_flight: 5 }, retry: { budget: { min_retry_rate: 0 } }";
+        let after = Snapshot::build(bots(&[A], more), Some(&before));
+        assert!(same_master((&before, 0), (&after, 0)));
+        assert_eq!(before.upstreams[0].masters[0].permits().max_in_flight(), 5);
+        assert!(Arc::ptr_eq(&before.upstreams[0].budget, &after.upstreams[0].budget));
+        assert_eq!(after.upstreams[0].budget.available(0), 0);
+    }
+
+    #[test]
+    fn pins_outlive_every_change_but_one_of_the_affinity_itself() {
+        let pins = |snapshot: &Snapshot| snapshot.upstreams[0].pins.clone().unwrap();
+        let first = Snapshot::build(bots(&[A], "affinity: { key: client-ip }"), None);
+        let second = Snapshot::build(bots(&[A, B], "affinity: { key: client-ip }"), Some(&first));
+        assert!(Arc::ptr_eq(&pins(&first), &pins(&second)));
+        let third = Snapshot::build(bots(&[A, B], "affinity: { key: \"header:x-chat\" }"), Some(&second));
+        assert!(!Arc::ptr_eq(&pins(&second), &pins(&third)));
     }
 }

@@ -61,7 +61,8 @@ pub struct MasterView {
     pub operator_state: OperatorState,
     pub role: Role,
     pub circuit: Circuit,
-    /// Whether new requests may go to it, all reasons considered.
+    /// Whether it is in rotation for new requests, all reasons considered. One that is not may still get requests that are
+    /// pinned to it, or when nothing better is left.
     pub usable: bool,
     /// Put aside by outlier detection.
     pub ejected: bool,
@@ -174,7 +175,7 @@ impl MasterView {
             operator_state: admission.operator().into(),
             role: admission.role().into(),
             circuit: admission.circuit().into(),
-            usable: admission.tier() != admission::Tier::Out,
+            usable: admission.tier() == admission::Tier::Full,
             ejected: admission.ejected(),
             suspect: admission.suspect(),
             dead: admission.dead(),

@@ -1,8 +1,9 @@
 //! Which master a key is pinned to.
 //!
-//! A pin lasts until it has not been used for the time to live, until its master is forgotten, or until the table is
+//! A pin lasts until it has not been used for the time to live, until it is set to another master, or until the table is
 //! full and it is the one not used for longest. Nothing here waits or runs in the background: an expired pin is not
-//! found any more, and goes when its room is needed or when [`Pins::sweep`] comes by.
+//! found any more, and goes when its room is needed or when [`Pins::sweep`] comes by. A pin to a master that was removed
+//! stays until its key's next request sets it anew: numbers of masters are never used again, so it misleads nobody.
 //!
 //! The table is split into shards by hash, each a map and a list in order of use under one lock. The lock is held for
 //! a few dozen nanoseconds and never while another one is taken or a caller's code runs, so there is no order of locks
@@ -92,13 +93,6 @@ impl Pins {
         with(self.shard(hash), |shard| shard.set(hash, master, now, self.capacity));
     }
 
-    /// Removes all pins to a master. Takes time with the size of the table: for the control plane.
-    pub fn forget_master(&self, master: MasterId) {
-        for shard in &self.shards {
-            with(shard, |shard| shard.forget(master));
-        }
-    }
-
     /// Removes expired pins, up to a bounded number in each shard; call it from time to time.
     pub fn sweep(&self, now: Micros) {
         for shard in &self.shards {
@@ -167,17 +161,6 @@ impl Shard {
         };
         self.slots.insert(hash, slot);
         self.append(slot);
-    }
-
-    fn forget(&mut self, master: MasterId) {
-        let mut slot = self.oldest;
-        while slot != NONE {
-            let pin = self.pins[slot as usize];
-            if pin.master == master {
-                self.remove(slot);
-            }
-            slot = pin.next;
-        }
     }
 
     fn sweep(&mut self, now: Micros, ttl: Micros) {
@@ -283,15 +266,6 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_master_has_no_pins() {
-        let pins = Pins::new(10_000, TTL);
-        (0..1000).for_each(|i| pins.set(i << 40, (i % 2) as MasterId, 0));
-        pins.forget_master(0);
-        assert_eq!(pins.len(), 500);
-        assert!((0..1000).all(|i| pins.get(i << 40, 1) == (i % 2 == 1).then_some(1)));
-    }
-
-    #[test]
     fn sweeps_remove_expired_pins_and_no_others() {
         let pins = Pins::new(1000, TTL);
         (0..SWEEP_STEP as u64 + 10).for_each(|hash| pins.set(hash, 7, 0));
@@ -334,7 +308,7 @@ mod tests {
     enum Step {
         Get(u64),
         Set(u64, MasterId),
-        Forget(MasterId),
+        GetOrSet(u64, MasterId),
         Sweep,
         Wait(Micros),
     }
@@ -343,7 +317,7 @@ mod tests {
         prop_oneof![
             4 => (0_u64..12).prop_map(Step::Get),
             4 => (0_u64..12, 0_u32..3).prop_map(|(hash, master)| Step::Set(hash, master)),
-            1 => (0_u32..3).prop_map(Step::Forget),
+            4 => (0_u64..12, 0_u32..3).prop_map(|(hash, master)| Step::GetOrSet(hash, master)),
             1 => Just(Step::Sweep),
             2 => (0_u64..70).prop_map(Step::Wait),
         ]
@@ -375,9 +349,17 @@ mod tests {
                         model.push((hash, master, now));
                         pins.set(hash, master, now);
                     }
-                    Step::Forget(master) => {
-                        model.retain(|pin| pin.1 != master);
-                        pins.forget_master(master);
+                    Step::GetOrSet(hash, master) => {
+                        let held = model.iter().position(|pin| pin.0 == hash);
+                        let kept = held.filter(|i| now - model[*i].2 < TTL);
+                        let expected = kept.map_or(master, |i| model[i].1);
+                        match held {
+                            Some(i) => drop(model.remove(i)),
+                            None if model.len() == max => drop(model.remove(0)),
+                            None => {}
+                        }
+                        model.push((hash, expected, now));
+                        prop_assert_eq!(pins.get_or_set(hash, master, now), expected);
                     }
                     Step::Sweep => {
                         model.retain(|pin| now - pin.2 < TTL);

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use super::geo::{Point, point};
+use super::globe::{Point, point};
 
 const LETTERS: usize = 26;
 

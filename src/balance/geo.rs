@@ -10,6 +10,7 @@
 use std::cmp::Ordering;
 
 use super::countries;
+use super::globe::{Point, point};
 use super::{Candidates, Spec, View};
 
 /// Where a request comes from.
@@ -41,9 +42,6 @@ pub struct Origin {
     point: Option<Point>,
 }
 
-/// On the unit sphere.
-pub type Point = [f64; 3];
-
 impl Place {
     /// A place from the values of the two headers that may tell it. A country code may be in either case; what is not
     /// a known country or a location within range counts as not told.
@@ -64,14 +62,6 @@ fn parse_location(value: &[u8]) -> Option<(f64, f64)> {
     let (latitude, longitude) = str::from_utf8(value).ok()?.split_once(',')?;
     let degrees = |text: &str, limit: f64| text.trim().parse().ok().filter(|degrees: &f64| degrees.abs() <= limit);
     Some((degrees(latitude, 90.0)?, degrees(longitude, 180.0)?))
-}
-
-/// The point at a latitude and longitude in degrees; `None` for numbers that are none.
-pub fn point((latitude, longitude): (f64, f64)) -> Option<Point> {
-    let (sin_latitude, cos_latitude) = latitude.to_radians().sin_cos();
-    let (sin_longitude, cos_longitude) = longitude.to_radians().sin_cos();
-    let point = [cos_latitude * cos_longitude, cos_latitude * sin_longitude, sin_latitude];
-    point.iter().all(|coordinate| coordinate.is_finite()).then_some(point)
 }
 
 impl Geo {

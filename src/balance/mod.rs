@@ -28,6 +28,7 @@
 
 mod countries;
 mod geo;
+mod globe;
 mod least_loaded;
 mod priority;
 mod rendezvous;

@@ -4,7 +4,7 @@
 //! new one is probed at once; one that is gone has its task ended. What a task does is in [`super::monitor`].
 //!
 //! Everything a task changes about a master is reported once, with the evidence for it: to the log, and to the callback
-//! given to [`Checker::new`], through which workers, metrics and events hear of it.
+//! given to [`Checker::new`], through which metrics hear of it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,12 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::counter::Sign;
-use super::monitor::Monitor;
+pub use super::change::{Change, Event, OnChange};
+use super::monitor::{Monitor, Settings};
 use super::resolve;
-use crate::clock::Micros;
 use crate::config::model::{Address, HealthCheck};
-use crate::upstream::admission::{Admission, Circuit, Health};
 use crate::upstream::master::Master;
 
 /// Runs one task for each master, until dropped.
@@ -30,53 +28,12 @@ pub struct Checker {
     watched: Mutex<HashMap<u32, Watched>>,
 }
 
-/// Hears of every change, on the checker's runtime; must not block.
-pub type OnChange = dyn Fn(&Change) + Send + Sync;
-
 /// A master as one generation of the configuration has it.
 #[derive(Debug, Clone)]
 pub struct MonitoredMaster {
     pub master: Arc<Master>,
     pub name: String,
     pub check: Option<HealthCheck>,
-}
-
-/// Something about a master has changed.
-#[derive(Debug, Clone)]
-pub struct Change {
-    pub master: Arc<Master>,
-    /// The master's name in the configuration.
-    pub name: Arc<str>,
-    pub event: Event,
-    /// Why; part of a sentence, of one line, and safe to log. May be empty.
-    pub evidence: String,
-    /// The admission that the change led to.
-    pub admission: Admission,
-}
-
-/// What has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    Health(Health),
-    Suspected,
-    /// A probe cleared the suspicion.
-    Cleared,
-    Ejected,
-    /// The ejection is over.
-    Returned,
-    Circuit(Circuit),
-    /// A probe ended, whatever it changed.
-    Probed {
-        sign: Sign,
-        micros: Micros,
-    },
-}
-
-/// What may change about a master from one generation to the next.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Settings {
-    pub(super) name: Arc<str>,
-    pub(super) check: Option<Arc<HealthCheck>>,
 }
 
 struct Watched {
@@ -129,34 +86,6 @@ impl Checker {
 impl fmt::Debug for Checker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checker").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "master {} of {}: {}", self.name, self.master.upstream(), self.event)?;
-        if self.evidence.is_empty() { Ok(()) } else { write!(f, ": {}", self.evidence) }
-    }
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Health(Health::Unknown) => "unknown",
-            Self::Health(Health::Healthy) => "healthy",
-            Self::Health(Health::Degraded) => "degraded",
-            Self::Health(Health::Failed) => "failed",
-            Self::Suspected => "suspected",
-            Self::Cleared => "no longer suspected",
-            Self::Ejected => "ejected",
-            Self::Returned => "back from ejection",
-            Self::Probed { sign: Sign::Healthy, .. } => "probed: healthy",
-            Self::Probed { sign: Sign::Degraded, .. } => "probed: degraded",
-            Self::Probed { sign: Sign::Failed, .. } => "probed: failed",
-            Self::Circuit(Circuit::Closed) => "circuit closed",
-            Self::Circuit(Circuit::Open) => "circuit open",
-            Self::Circuit(Circuit::HalfOpen) => "circuit half-open",
-        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`checker`] keeps asking, and writes what comes of it into the masters' admission words.
 
 pub mod breaker;
+pub mod change;
 pub mod checker;
 pub mod counter;
 pub mod monitor;

@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::checker::{Change, Event, OnChange, Settings};
+use super::change::{Change, Event, OnChange};
 use super::counter::{Counter, Sign};
 use super::probe::{Report, probe};
 use crate::clock::{self, Micros};
@@ -46,6 +46,13 @@ const STALL: Micros = 50_000;
 const GRACE: Micros = 500_000;
 /// How often, and for how long, a dead master without a health check is tried.
 const UNCHECKED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What may change about a master from one generation to the next.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    pub(super) name: Arc<str>,
+    pub(super) check: Option<Arc<HealthCheck>>,
+}
 
 /// The watch of one master.
 pub(super) struct Monitor {

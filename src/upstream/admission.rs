@@ -5,7 +5,11 @@
 //! decides from that reading, so it can never see half of a change, and the data path can stop using a master in the
 //! same microsecond in which it sees it die, before the control plane has said anything.
 //!
-//! Each writer owns its bits and changes them with one compare-and-swap loop; no writer waits for another.
+//! Each writer sets its own bits, with one compare-and-swap loop; no writer waits for another. Where one event settles what
+//! another writer had raised, the bits fall in the same update: a verdict of the probes ends a suspicion, and a master that
+//! comes back starts with a closed circuit and no ejection.
+//!
+//! Role and epoch are read and kept, and nothing in the program sets them yet; nor the operator's state.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::admission::{Admission, AdmissionWord, Circuit, Health, OperatorState, Role, Tier};
 use super::latency::Latency;
-use super::permit::{AcquireError, Permits};
+use super::permit::Permits;
 use super::silence::Silence;
 use crate::clock::{self, Micros};
 use crate::config::model::{self, Address};
@@ -107,10 +107,6 @@ pub enum Transition {
 #[derive(Debug)]
 #[must_use]
 pub struct Trial(Option<Arc<Master>>);
-
-/// One exchange's place at a master; dropping it lets the next one in.
-#[derive(Debug)]
-pub struct Permit(Arc<Master>);
 
 impl Policy {
     #[must_use]
@@ -239,12 +235,6 @@ impl Master {
         &self.latency
     }
 
-    /// The moving average as the status shows it.
-    #[must_use]
-    pub fn latency_ms(&self) -> Option<f64> {
-        self.latency.average().map(|micros| micros as f64 / 1_000.0)
-    }
-
     /// Requests and failures the breaker has in its window.
     #[must_use]
     pub fn breaker_counts(&self, now: Micros) -> (u64, u64) {
@@ -269,21 +259,6 @@ impl Master {
     /// Rung on every change the checker has to look at. One task waits on it.
     pub fn attention(&self) -> &Notify {
         &self.attention
-    }
-
-    /// A permit, if one is free and nobody waits.
-    #[must_use]
-    pub fn try_permit(self: &Arc<Self>) -> Option<Permit> {
-        self.permits.try_acquire().then(|| Permit(Arc::clone(self)))
-    }
-
-    /// Waits for a permit in the master's queue. Cancel-safe, see [`Permits::acquire`].
-    ///
-    /// # Errors
-    /// The queue is full, or the master went out of use meanwhile.
-    pub async fn permit(self: Arc<Self>) -> Result<Permit, AcquireError> {
-        self.permits.acquire().await?;
-        Ok(Permit(self))
     }
 
     /// Claims the trial of a half-open circuit; `None` when the circuit is not half-open or another request has it.
@@ -449,7 +424,9 @@ impl Master {
             trial.0 = None;
         }
         if !self.breaker_on.load(Ordering::Relaxed) {
-            return None;
+            // A worker that still held the rule of before may have opened the circuit after it was switched off. Nothing
+            // else would close it then, and the trial just used would be its last.
+            return (on_trial && self.breaker.reset(&self.word)).then_some(Transition::CircuitClosed);
         }
         let rule = self.policy.load().breaker;
         let changed = self.breaker.record(&self.word, now, &rule, failed, on_trial)?;
@@ -520,19 +497,6 @@ impl Drop for Trial {
             let half_open = |admission: Admission| admission.circuit() == Circuit::HalfOpen;
             master.word.update(|admission| if half_open(admission) { admission.with_trial(false) } else { admission });
         }
-    }
-}
-
-impl Permit {
-    #[must_use]
-    pub fn master(&self) -> &Arc<Master> {
-        &self.0
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.permits.release();
     }
 }
 

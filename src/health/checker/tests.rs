@@ -12,7 +12,7 @@ use crate::clock::{self, Micros};
 use crate::config::model::{HttpProbe, JsonProbe, Probe};
 use crate::health::breaker::BreakerRule;
 use crate::health::outlier::OutlierRule;
-use crate::upstream::admission::{OperatorState, Tier};
+use crate::upstream::admission::{Health, OperatorState, Tier};
 use crate::upstream::master::{Failure, Policy, Transition};
 
 /// However busy the machine is, this is long enough.

@@ -31,7 +31,7 @@ pub struct Entry<'a> {
     /// Of the last attempt.
     pub master: Option<&'a str>,
     pub attempts: u32,
-    /// Why and in which phase it ended, such as `complete`, `client-aborted`, `no-master`, `timeout`.
+    /// How it ended: `complete`, or the reason, such as `client-gone`, `no-master`, `timeout`.
     pub end: &'a str,
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::upstream::permit::AcquireError;
 
 const SECOND: Micros = 1_000_000;
 
@@ -143,6 +144,21 @@ fn a_trial_nobody_reported_is_free_again() {
 }
 
 #[test]
+fn a_circuit_left_open_when_the_breaker_was_switched_off_closes_with_its_trial() {
+    let ruled = Policy { outlier: OutlierRule::default(), suspect_after: None, ..policy() };
+    let master = master(ruled);
+    master.set_policy(Policy { breaker: BreakerRule::default(), ..ruled });
+    // A worker that had read the rule just before.
+    let opened = (0..10).find_map(|_| master.breaker.record(&master.word, 0, &ruled.breaker, true, false));
+    assert_eq!(opened, Some(Circuit::Open));
+    master.tick(5 * SECOND);
+    let trial = master.claim_trial();
+    assert!(trial.is_some());
+    assert_eq!(master.failed(5 * SECOND, Failure::Timeout, trial, || true), Some(Transition::CircuitClosed));
+    assert_eq!(master.admission().tier(), Tier::Full);
+}
+
+#[test]
 fn recovery_starts_afresh_and_warms_up_but_a_first_verdict_does_not() {
     let master = healthy();
     assert_eq!(master.share_percent(0), 100);
@@ -159,16 +175,17 @@ fn recovery_starts_afresh_and_warms_up_but_a_first_verdict_does_not() {
 #[tokio::test]
 async fn those_who_queue_for_a_master_that_dies_pick_again() {
     let master = healthy();
-    let held = (master.try_permit(), master.try_permit());
-    assert!(held.0.is_some() && held.1.is_some() && master.try_permit().is_none());
-    let waiting = tokio::spawn(Arc::clone(&master).permit());
+    assert!(master.permits().try_acquire() && master.permits().try_acquire() && !master.permits().try_acquire());
+    let waiting = tokio::spawn({
+        let master = Arc::clone(&master);
+        async move { master.permits().acquire().await }
+    });
     while master.permits().queued() == 0 {
         tokio::task::yield_now().await;
     }
     master.failed(0, Failure::ConnectRefused, None, || true);
-    assert_eq!(waiting.await.unwrap().unwrap_err(), AcquireError::Repick);
-    drop(held);
-    assert_eq!(master.permits().in_flight(), 0);
+    assert_eq!(waiting.await.unwrap(), Err(AcquireError::Repick));
+    assert_eq!((master.permits().in_flight(), master.permits().queued()), (2, 0));
 }
 
 #[test]
