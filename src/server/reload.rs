@@ -14,7 +14,8 @@ impl Control {
     /// Reads the configuration again and puts it into use. `if_changed` leaves things alone when the text and all files it
     /// names are what they were. Returns the files to watch, when they may have changed.
     ///
-    /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds.
+    /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds. A file that
+    /// was touched and is wrong in the same way as before is not logged again.
     pub fn reload(&self, if_changed: bool) -> Option<Vec<PathBuf>> {
         let outcome = config::load(&self.path).map_err(|diagnostics| diagnostics.to_string()).and_then(|loaded| {
             if if_changed && *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash {
@@ -36,8 +37,9 @@ impl Control {
             }
             Err(error) => {
                 counted("rejected");
-                tracing::error!("the new configuration is refused, the old one stays in use\n{error}");
-                self.set_config_error(Some(error));
+                if self.set_config_error(Some(error.clone())) || !if_changed {
+                    tracing::error!("the new configuration is refused, the old one stays in use\n{error}");
+                }
                 None
             }
         }
