@@ -12,9 +12,17 @@ use crate::config;
 use crate::server::{self, Failure};
 use crate::{demo, sample};
 
-/// A layer-4/7 load balancer between WhatsApp gateways and the bots that answer them.
+const EXIT_CODES: &str = "Exit codes: 0 well, 1 failed at run time, 2 wrong usage or configuration.";
+
+const SIGNALS: &str = "\
+Signals: SIGHUP reads the configuration again and reopens the access log; SIGTERM finishes what is in flight and \
+stops; SIGINT (Ctrl-C) stops at once.
+Once it serves, it prints the addresses it listens on and `ready` to standard output; its log goes to standard error, \
+as text to a terminal and else as JSON.";
+
+/// An HTTP load balancer between WhatsApp gateways and the bots that answer them.
 #[derive(Debug, Parser)]
-#[command(name = "baton", version, arg_required_else_help = true)]
+#[command(name = "baton", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,15 +31,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the proxy
+    #[command(after_help = SIGNALS)]
     Run {
         /// Configuration file
-        #[arg(long, value_name = "FILE")]
+        #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Check a configuration file and explain what is wrong with it
     Check {
         /// Configuration file
-        #[arg(long, value_name = "FILE")]
+        #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Show the balancer coping: three sample masters, a sample gateway and the proxy, all on loopback
@@ -84,9 +93,10 @@ fn check(path: &Path) -> ExitCode {
             let config = &loaded.config;
             let (listeners, routes) = (config.listeners.len(), config.routes.len());
             let masters: usize = config.upstreams.iter().map(|upstream| upstream.masters.len()).sum();
-            let (path, upstreams) = (path.display(), config.upstreams.len());
-            let counts = format!("{listeners} listeners, {routes} routes, {upstreams} upstreams, {masters} masters");
-            say(&mut std::io::stdout(), &format!("{path} is valid: {counts}"));
+            let counts =
+                [(listeners, "listener"), (routes, "route"), (config.upstreams.len(), "upstream"), (masters, "master")];
+            let counts = counts.map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }));
+            say(&mut std::io::stdout(), &format!("{} is valid: {}", path.display(), counts.join(", ")));
             ExitCode::SUCCESS
         }
         Err(diagnostics) => {

@@ -7,6 +7,7 @@
 mod diagnostic;
 mod diff;
 mod file;
+mod foreign;
 pub mod model;
 mod schema;
 mod shape;

@@ -7,6 +7,7 @@
 use serde_json::Value as Json;
 
 use super::diagnostic::{Place, Report, code, nearest};
+use super::foreign;
 use super::tree::{self, NodeId, Tree, Value};
 
 /// A decoded value and where it came from. There is none when it was wrong; that has been reported by then.
@@ -272,7 +273,8 @@ impl Decoder {
         } else {
             self.error(node, format!("unknown value {}", self.found(node)))
         };
-        let report = match nearest(&text, names()) {
+        let foreign = foreign::word(&text).filter(|word| names().any(|name| name == *word));
+        let report = match foreign.or_else(|| nearest(&text, names())) {
             Some(meant) => report.help(format!("did you mean {}?", code(meant))),
             None => report,
         };
@@ -285,7 +287,9 @@ impl Decoder {
     pub fn object(&mut self, node: NodeId, object: &'static Object) -> Option<Fields> {
         let Value::Map(entries) = &self.tree.node(node).value else {
             let keys = object.fields.iter().map(|field| code(field.name())).collect::<Vec<_>>().join(", ");
-            self.expected(node, "a mapping", format!("its keys are {keys}"));
+            let help =
+                if keys.is_empty() { "it has no keys: write `{}`".into() } else { format!("its keys are {keys}") };
+            self.expected(node, "a mapping", help);
             return None;
         };
         let entries = entries.clone();
@@ -302,10 +306,19 @@ impl Decoder {
             let known = || object.fields.iter().map(Field::name);
             if object.later.contains(&entry.key.as_str()) {
                 let message = format!("{} is not supported by this version", code(&entry.key));
-                self.reports.push(Report::error(message, entry.key_place).at(path));
+                self.reports.push(Report::error(message, entry.key_place).at(path).help("leave it out"));
                 continue;
             }
             let report = Report::error(format!("unknown key {}", code(&entry.key)), entry.key_place).at(path);
+            if let Some(hint) = foreign::hint(object.name, &entry.key) {
+                self.reports.push(report.help(hint));
+                continue;
+            }
+            // `{name:bot-1}`: without a blank the colon is a part of the key.
+            if let Some((name, _)) = entry.key.split_once(':').filter(|(name, _)| known().any(|field| field == *name)) {
+                self.reports.push(report.help(format!("a blank belongs after the colon: `{name}: `...")));
+                continue;
+            }
             let report = match nearest(&entry.key, known()) {
                 Some(meant) => {
                     if !values.iter().any(|(name, _)| *name == meant) {
@@ -412,8 +425,9 @@ impl<T: Decode> Decode for Switch<T> {
     fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
         match &decoder.tree.node(node).value {
             Value::Scalar(scalar) if scalar.text == "off" => Some(Self::Off),
-            Value::Scalar(_) => {
-                decoder.expected(node, "a mapping or `off`", "");
+            Value::Scalar(scalar) => {
+                let help = if scalar.text == "false" || scalar.text == "no" { "write `off`" } else { "" };
+                decoder.expected(node, "a mapping or `off`", help);
                 None
             }
             _ => T::decode(decoder, node).map(Self::On),

@@ -238,6 +238,22 @@ struct Open {
 /// Ends the reading of a text; the reason has been reported.
 struct Stop;
 
+/// The likely cause of a syntax error that the parser met in this line, whose own words name only what it missed.
+fn syntax_help(text: &str, line: usize, missed: &str) -> &'static str {
+    if missed.contains("quoted scalar") {
+        return "a quote that opens here is not closed in this line";
+    }
+    let near = || text.lines().skip(line.saturating_sub(2)).take(3);
+    if near().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
+        return "YAML allows no tabs before a key: write blanks";
+    }
+    if text.lines().nth(line.saturating_sub(1)).is_some_and(|line| line.contains(": [:") || line.contains("]:")) {
+        return "put an IPv6 address in quotes: \"[::1]:8080\"";
+    }
+    "keys of one mapping, and the `-` of one list, begin in the same column; a value with `: `, `#`, `{`, `[`, `*` or `&` \
+     in it wants quotes"
+}
+
 /// Makes a tree of the parser's events.
 struct Builder<'a, 'r> {
     tree: &'a mut Tree,
@@ -268,7 +284,11 @@ impl Builder<'_, '_> {
                 Err(error) => {
                     let marker = error.marker();
                     let at = Place::point(marker.line(), marker.col() + 1);
-                    self.report(&format!("not valid YAML: {}", error.info()), at, &[]);
+                    self.report(
+                        &format!("not valid YAML: {}", error.info()),
+                        at,
+                        &[syntax_help(text, marker.line(), error.info())],
+                    );
                     return None;
                 }
             }

@@ -2,6 +2,7 @@
 //!
 //! A name that cannot be looked up for the moment keeps the addresses it had: a name server that is down takes no bot down.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +25,9 @@ pub async fn keep_current(master: Arc<Master>) {
         if let Err(evidence) = &outcome
             && !failing
         {
-            tracing::warn!(
-                "master at {} of {}: {evidence}; its last addresses are kept",
-                master.address(),
-                master.upstream()
-            );
+            let known = !master.addresses().is_empty();
+            let kept = if known { "its last addresses are kept" } else { "no address of it is known yet" };
+            tracing::warn!("master at {} of {}: {evidence}; {kept}", master.address(), master.upstream());
         }
         failing = outcome.is_err();
         tokio::time::sleep(INTERVAL).await;
@@ -42,7 +41,7 @@ pub async fn keep_current(master: Arc<Master>) {
 pub async fn look_up(master: &Master) -> Result<(), String> {
     let Address::Name { host, port } = master.address() else { return Ok(()) };
     let found = lookup_host((host.as_str(), *port)).await;
-    let found = found.map_err(|error| format!("name lookup of {host} failed: {}", error.kind()))?;
+    let found = found.map_err(|error| format!("name lookup of {host} failed: {}", reason(&error)))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     // The resolver's order is one of preference.
     for address in found.take(MAX_ADDRESSES) {
@@ -57,4 +56,10 @@ pub async fn look_up(master: &Master) -> Result<(), String> {
         master.set_addresses(addresses);
     }
     Ok(())
+}
+
+/// The resolver's own words, which the standard library puts behind words of its own.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod files;
+mod outage;
 mod reload;
 mod status;
 
@@ -129,7 +130,7 @@ async fn serve(
     let workers = start_workers(&snapshot, &published, &telemetry, &access_log, &phases)?;
     let lanes = workers.iter().map(|worker| worker.lane.clone()).collect();
     let acceptor = Acceptor::start(lanes).map_err(|error| format!("cannot start the acceptor: {error}"))?;
-    let checker = Checker::new(tokio::runtime::Handle::current(), on_change(telemetry.clone()));
+    let checker = Checker::new(tokio::runtime::Handle::current(), on_change(telemetry.clone(), published.clone()));
     checker.update(monitored(&snapshot));
     let control = Arc::new(Control {
         path: path.to_owned(),
@@ -218,9 +219,11 @@ fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
     watched.collect()
 }
 
-/// Counts probes and ejections; the checker itself writes every change to the log.
-fn on_change(telemetry: Arc<Telemetry>) -> Arc<crate::health::checker::OnChange> {
+/// Counts probes and ejections, and tells of upstreams without a master; the checker itself logs every master's changes.
+fn on_change(telemetry: Arc<Telemetry>, published: Arc<ArcSwap<Snapshot>>) -> Arc<crate::health::checker::OnChange> {
+    let outages = outage::Outages::default();
     Arc::new(move |change: &Change| {
+        outages.observe(change, &published.load());
         let (upstream, master, cold) = (change.master.upstream(), &*change.name, &telemetry.cold);
         match change.event {
             Event::Ejected => cold.counter(&names::MASTER_EJECTIONS, &[upstream, master]).increment(1),
@@ -278,9 +281,9 @@ async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>) -> Result<bool,
                 if let Err(error) = control.access_log.reopen() {
                     tracing::error!(%error, "cannot reopen the access log");
                 }
-                files.follow(control.reload());
+                files.follow(control.reload(true));
             }
-            () = files.changed() => files.follow(control.reload()),
+            () = files.changed() => files.follow(control.reload(false)),
             _ = upkeep.tick() => control.upkeep(),
             _ = terminate.recv() => return Ok(false),
             _ = interrupt.recv() => return Ok(true),
@@ -321,7 +324,11 @@ impl Control {
         }
     }
 
-    fn set_config_error(&self, error: Option<String>) {
-        *self.config_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    /// Says whether it is another one than before.
+    fn set_config_error(&self, error: Option<String>) -> bool {
+        let mut known = self.config_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = *known != error;
+        *known = error;
+        new
     }
 }

@@ -14,8 +14,10 @@ impl Control {
     /// Reads the configuration again and puts it into use, unless the text and all files it names are what they were.
     /// Returns the files to watch, when they may have changed.
     ///
-    /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds.
-    pub fn reload(&self) -> Option<Vec<PathBuf>> {
+    /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds. A
+    /// configuration that is wrong in the same way as before is not logged again unless somebody
+    /// `asked` for the reload.
+    pub fn reload(&self, asked: bool) -> Option<Vec<PathBuf>> {
         let outcome = config::load(&self.path).map_err(|diagnostics| diagnostics.to_string()).and_then(|loaded| {
             if *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash {
                 return Ok(None);
@@ -26,7 +28,9 @@ impl Control {
         match outcome {
             Ok(None) => {
                 counted("unchanged");
-                tracing::info!("the configuration is what it was");
+                if asked {
+                    tracing::info!("the configuration is what it was");
+                }
                 self.set_config_error(None);
                 None
             }
@@ -37,8 +41,9 @@ impl Control {
             }
             Err(error) => {
                 counted("rejected");
-                tracing::error!("the new configuration is refused, the old one stays in use\n{error}");
-                self.set_config_error(Some(error));
+                if self.set_config_error(Some(error.clone())) || asked {
+                    tracing::error!("the new configuration is refused, the old one stays in use\n{error}");
+                }
                 None
             }
         }

@@ -14,6 +14,8 @@ use crate::config::shape::{Scalar, scalars};
 /// `sun_path` of Linux without its last zero byte.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
+const PORTS: &str = "a port is from 1 to 65535";
+
 scalars! { Listen; MasterAddress; Host; Network; }
 
 fn parse_unix(path: &str) -> Result<PathBuf, String> {
@@ -72,9 +74,10 @@ impl Scalar for MasterAddress {
         }
         let help = "write host:port, such as 127.0.0.1:9001, bot-1:9001 or [::1]:9001, or unix:/path";
         let (host, port) = text.rsplit_once(':').ok_or(help)?;
-        let port: u16 = port.parse().map_err(|_| help)?;
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port: u16 = port.parse().map_err(|_| if is_number { PORTS } else { help })?;
         if port == 0 {
-            return Err("a port is from 1 to 65535".into());
+            return Err(PORTS.into());
         }
         if let Ok(address) = text.parse() {
             return Ok(Self(Address::Socket(address)));

@@ -51,8 +51,9 @@ fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Opt
             },
             Err(error) => {
                 let report = checker.error(path.node, format!("cannot read {shown}: {error}"));
-                // One command makes both files.
-                if std::mem::replace(&mut advised, true) { report } else { report.help(how_to_make(checker, files)) }
+                // One command makes both files; one that exists must not be overwritten by it.
+                let advise = error.kind() == std::io::ErrorKind::NotFound && !std::mem::replace(&mut advised, true);
+                if advise { report.help(how_to_make(checker, files)) } else { report }
             }
         };
         checker.push(report);

@@ -81,6 +81,12 @@ fn matcher(checker: &mut Checker<'_, '_>, rules: &file::Match) -> Option<Match> 
         checker.push(report);
         return None;
     }
+    for (path, key) in [(&rules.path, "path"), (&rules.path_prefix, "path_prefix")] {
+        if path.given().is_some_and(|path| path.0.ends_with('*')) {
+            let report = checker.warning(path.node, format!("`*` stands for itself in a `{key}`"));
+            checker.push(report.help("`path_prefix: /webhook` takes everything below `/webhook`"));
+        }
+    }
     let path = match (rules.path.get()?, rules.path_prefix.get()?) {
         (Some(path), _) => PathPattern::Exact(path.0.clone()),
         (None, Some(prefix)) => prefix_pattern(&prefix.0),
