@@ -7,6 +7,7 @@
 mod kit;
 
 mod affinity;
+mod bodies;
 mod demo;
 mod load;
 mod protocol;
@@ -15,3 +16,4 @@ mod start;
 mod stop;
 mod strategies;
 mod wire;
+mod workers;
