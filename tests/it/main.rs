@@ -15,5 +15,6 @@ mod reload;
 mod start;
 mod stop;
 mod strategies;
+mod tls;
 mod wire;
 mod workers;
