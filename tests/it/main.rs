@@ -10,6 +10,7 @@ mod affinity;
 mod bodies;
 mod demo;
 mod load;
+mod passive;
 mod protocol;
 mod reload;
 mod start;
