@@ -10,6 +10,7 @@ mod affinity;
 mod bodies;
 mod demo;
 mod load;
+mod logs;
 mod passive;
 mod protocol;
 mod reload;
