@@ -197,6 +197,35 @@ async fn the_name_asked_for_decides_the_certificate_and_the_first_serves_all_oth
 }
 
 #[tokio::test]
+async fn both_versions_are_spoken_and_a_session_is_resumed_by_whichever_worker() {
+    let _machine = among_others().await;
+    let directory = Directory::new();
+    let (pair, master) = (Pair::make(&directory, "one", &["bot.example"]), RawMaster::bind().await);
+    let baton = Baton::start_unprobed(&config(&master, &[&pair])).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut roots = RootCertStore::empty();
+        roots.add(pair.der.clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[version]).unwrap();
+        let tls = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+        let mut kinds = Vec::new();
+        for _ in 0..3 {
+            let stream = handshake(baton.address(), "bot.example", tls.clone()).await.expect("a handshake");
+            assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
+            let resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+            kinds.push(resumed);
+            // The ticket comes with the first answer.
+            let mut client = Raw::over(stream);
+            client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+            let mut upstream = master.accept().await;
+            upstream.head().await;
+            upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+            assert!(client.rest().await.starts_with("HTTP/1.1 200 "));
+        }
+        assert_eq!(kinds, [false, true, true], "{version:?}");
+    }
+}
+
+#[tokio::test]
 async fn who_speaks_no_tls_or_no_http_1_is_turned_away_and_counted() {
     let _machine = among_others().await;
     let directory = Directory::new();
