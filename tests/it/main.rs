@@ -7,12 +7,17 @@
 mod kit;
 
 mod affinity;
+mod bodies;
 mod demo;
 mod hostile;
 mod load;
+mod logs;
+mod passive;
 mod protocol;
 mod reload;
 mod start;
 mod stop;
 mod strategies;
+mod tls;
 mod wire;
+mod workers;

@@ -88,6 +88,20 @@ impl Baton {
         self.master(name).await["health"].as_str().expect("health is a word").to_owned()
     }
 
+    /// The sum of all series of a metric that have these labels; 0 when there is none.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let (_, text) = client::get(self.admin, "/metrics").await.expect("the metrics can be read");
+        let text = String::from_utf8(text.to_vec()).expect("metrics are text");
+        let wanted: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let value = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, labels) = series.split_once('{').unwrap_or((series, ""));
+            let matches = found == name && wanted.iter().all(|label| labels.contains(label));
+            matches.then(|| value.parse::<f64>().expect("a metric is a number"))
+        };
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(value).sum()
+    }
+
     /// Waits until the health of every master is accepted.
     pub async fn all_health(&self, expected: &str, accept: impl Fn(&str) -> bool) {
         eventually(expected, async || {

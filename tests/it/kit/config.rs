@@ -1,6 +1,7 @@
 //! Configuration texts. A test writes the keys that it is about; the rest is the smallest that works.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::Master;
 
@@ -26,6 +27,8 @@ pub struct Config {
     upstream: String,
     masters: String,
     top: String,
+    workers: usize,
+    access_log: String,
 }
 
 impl Config {
@@ -36,7 +39,8 @@ impl Config {
     /// Without a master.
     pub fn empty() -> Self {
         let [listener, route, upstream, masters, top] = Default::default();
-        Self { address: "127.0.0.1:0".into(), listener, route, upstream, masters, top }
+        let (address, access_log) = ("127.0.0.1:0".into(), "off".into());
+        Self { address, listener, route, upstream, masters, top, workers: 2, access_log }
     }
 
     /// Adds a master with further keys, such as `weight: 3, country: AE`.
@@ -70,6 +74,18 @@ impl Config {
         self
     }
 
+    /// So many instead of two.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Writes the access log there.
+    pub fn access_log(mut self, path: &Path) -> Self {
+        self.access_log = path.display().to_string();
+        self
+    }
+
     /// Adds lines at the top level.
     pub fn top(mut self, lines: &str) -> Self {
         self.top += lines;
@@ -78,11 +94,11 @@ impl Config {
     }
 
     /// The text; `state` is the directory for durable state.
-    pub fn text(&self, state: &std::path::Path) -> String {
-        let Self { address, listener, route, upstream, masters, top } = self;
+    pub fn text(&self, state: &Path) -> String {
+        let Self { address, listener, route, upstream, masters, top, workers, access_log } = self;
         format!(
             "\
-workers: 2
+workers: {workers}
 listeners:
   - name: gateway
     address: \"{address}\"
@@ -94,7 +110,7 @@ listeners:
 {upstream}    masters:
 {masters}state: {{ path: \"{}\" }}
 admin: {{ address: \"127.0.0.1:0\" }}
-logging: {{ level: info, access_log: \"off\" }}
+logging: {{ level: info, access_log: \"{access_log}\" }}
 {top}",
             state.display()
         )

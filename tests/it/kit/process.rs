@@ -1,6 +1,7 @@
 //! A `baton` process of one test: its output is collected, it ends with its handle.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -55,6 +56,11 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid, signal).expect("the process is there to be signalled");
+    }
+
+    /// A file of the process under `/proc`.
+    pub fn proc(&self, file: &str) -> PathBuf {
+        format!("/proc/{}/{file}", self.pid.as_raw_nonzero()).into()
     }
 
     /// Everything said on one stream so far.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -27,24 +27,40 @@ impl RawMaster {
     /// The next connection.
     pub async fn accept(&self) -> Raw {
         let (stream, _) = timeout(SOON, self.listener.accept()).await.expect("a connection in time").expect("a socket");
-        Raw::over(stream)
+        Raw::over_tcp(stream)
     }
 }
 
 /// One side of a connection.
-pub struct Raw {
-    stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    stream: S,
     unread: Vec<u8>,
 }
 
 impl Raw {
     pub async fn connect(to: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(to).await.expect("a connection"))
+        Self::over_tcp(TcpStream::connect(to).await.expect("a connection"))
     }
 
-    fn over(stream: TcpStream) -> Self {
+    fn over_tcp(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an option of every TCP socket");
+        Self::over(stream)
+    }
+
+    /// Breaks the connection off, as a process that is killed does with bytes unread.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("an option of TCP");
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    pub fn over(stream: S) -> Self {
         Self { stream, unread: Vec::new() }
+    }
+
+    /// The connection and what was read from it too early, for those that go on without a script.
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.unread)
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
@@ -61,11 +77,6 @@ impl Raw {
     pub async fn finish(&mut self) -> &mut Self {
         self.stream.shutdown().await.expect("an open connection");
         self
-    }
-
-    /// Breaks the connection off, as a process that is killed does with bytes unread.
-    pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("an option of TCP");
     }
 
     /// The next bytes up to and with the empty line.
