@@ -91,7 +91,7 @@ fn copy_fields(request: &Request<'_>, trusted: bool, drop_expect: bool, out: &mu
             Some(Known::XRequestId) => keep_first(&mut seen.request_id, is_request_id(field.value)),
             Some(Known::Host) => std::mem::replace(&mut seen.host, true),
             Some(known) => known.is_hop_by_hop(),
-            None => request.named_in_connection(field.name),
+            None => Known::is_mimicked_by(field.name) || request.named_in_connection(field.name),
         };
         if dropped {
             out.extend_from_slice(&raw[from..position(field.name)]);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_stranger_cannot_claim_to_be_forwarding() {
-        let raw = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-Host: evil\r\n\r\n";
+        let raw = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-Host: evil\r\nX_Forwarded_For: 10.0.0.1\r\n\r\n";
         let out = head(raw, false);
         assert!(!out.contains("10.0.0.1") && !out.contains("ftp") && !out.contains("evil"), "{out}");
     }

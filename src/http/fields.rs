@@ -49,6 +49,19 @@ impl Known {
         name.eq_ignore_ascii_case(word).then_some(known)
     }
 
+    /// Whether masters that hand fields on as variables, as CGI and WSGI do, would take this name for a known field: they see
+    /// `X_Forwarded_For` and `X-Forwarded-For` as one.
+    #[must_use]
+    pub fn is_mimicked_by(name: &str) -> bool {
+        const LONGEST: usize = "proxy-authorization".len();
+        let mut hyphened = [0; LONGEST];
+        let Some(hyphened) = hyphened.get_mut(..name.len()).filter(|_| name.contains('_')) else { return false };
+        for (to, from) in hyphened.iter_mut().zip(name.bytes()) {
+            *to = if from == b'_' { b'-' } else { from };
+        }
+        std::str::from_utf8(hyphened).is_ok_and(|name| Self::of(name).is_some())
+    }
+
     /// Fields that concern one connection only and are never passed on (RFC 9110 section 7.6.1). `Transfer-Encoding` and
     /// `Trailer` describe the framing, which is written anew.
     #[must_use]
@@ -101,7 +114,9 @@ pub fn forbidden_in_trailers(name: &str) -> bool {
         "vary",
         "www-authenticate",
     ];
-    Known::of(name).is_some() || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    Known::of(name).is_some()
+        || Known::is_mimicked_by(name)
+        || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -116,6 +131,17 @@ mod tests {
         assert_eq!(Known::of("Transfer_Encoding"), None);
         assert_eq!(Known::of("x-hub-signature-256"), None);
         assert_eq!(Known::of(""), None);
+    }
+
+    #[test]
+    fn underscores_do_not_make_another_field_of_a_known_one() {
+        for name in ["X_Forwarded_For", "x_forwarded-for", "Content_Length", "TRANSFER_ENCODING", "Proxy_Authorization"]
+        {
+            assert!(Known::is_mimicked_by(name), "{name}");
+        }
+        for name in ["X-Forwarded-For", "X_Own", "_", "", "X_Forwarded_For_Whom_The_Bell_Tolls", "Content__Length"] {
+            assert!(!Known::is_mimicked_by(name), "{name}");
+        }
     }
 
     #[test]

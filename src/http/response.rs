@@ -167,10 +167,14 @@ impl Response {
             (None, false) => Framing::UntilClose,
         });
         // A length beside chunked is dropped, and the connection with it: the master itself may not know where it is.
+        // So it is with a length or chunks where there is no body: one may follow all the same.
+        let never_a_body = self.status < 200 || self.status == 204;
+        let promises_body = chunked || length.is_some_and(|length| length > 0);
         self.keep_alive = !close
             && (minor == 1 || keep_alive)
             && self.framing.0 != Framing::UntilClose
-            && !(chunked && length.is_some());
+            && !(chunked && length.is_some())
+            && !(never_a_body && promises_body);
         let keeps_length = bodiless && !chunked && self.status >= 200 && self.status != 204;
         self.keep(raw, headers, keeps_length, named);
         Ok(())
@@ -179,12 +183,13 @@ impl Response {
     /// Notes the runs of header lines that go on to the client.
     fn keep(&mut self, raw: &[u8], headers: &[Header<'_>], keeps_length: bool, named: bool) {
         self.kept.clear();
+        let mut length_kept = false;
         let starts = headers.iter().map(|header| span(raw, header.name.as_bytes()).0);
         // The blank line is the last two bytes.
         let ends = starts.clone().skip(1).chain([raw.len() - 2]);
         for ((start, end), header) in starts.zip(ends).zip(headers) {
             let dropped = match Known::of(header.name) {
-                Some(Known::ContentLength) => !keeps_length,
+                Some(Known::ContentLength) => !keeps_length || std::mem::replace(&mut length_kept, true),
                 Some(known) => known.is_hop_by_hop(),
                 None => named && named_in_connection(headers, header.name),
             };
@@ -267,6 +272,25 @@ mod tests {
         let mut out = Vec::new();
         response.write(raw.as_bytes(), Onward { framing: Framing::Chunked, keep_alive: None }, &mut out);
         assert!(!String::from_utf8(out).unwrap().contains("Content-Length"));
+    }
+
+    #[test]
+    fn a_body_promised_where_none_can_be_ends_the_masters_connection() {
+        let keep = |raw: &str, to_head| parse(raw, to_head).unwrap().keep_alive;
+        assert!(!keep("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", false));
+        assert!(!keep("HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n", false));
+        assert!(keep("HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", false));
+        assert!(keep("HTTP/1.1 304 Not\r\nContent-Length: 3\r\n\r\n", false));
+        assert!(keep("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true));
+    }
+
+    #[test]
+    fn a_repeated_length_goes_on_once() {
+        let raw = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n";
+        let mut out = Vec::new();
+        let onward = Onward { framing: Framing::None, keep_alive: None };
+        parse(raw, true).unwrap().write(raw.as_bytes(), onward, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n");
     }
 
     #[test]

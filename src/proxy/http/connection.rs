@@ -381,7 +381,8 @@ impl Connection {
             answer.place.pool().master.failed(clock::now(), Failure::BadResponse, None, || true);
             let failed = Failed { end: End::BadGateway, master: Some(answer.master), attempts: answer.attempts };
             drop(answer);
-            self.fail(generation, prepared, failed, 0, scratch, started).await;
+            // Its own body is still in the buffer: the connection ends here.
+            self.fail(generation, &Prepared { keep_alive: false, ..*prepared }, failed, 0, scratch, started).await;
             return Next::Linger;
         }
         let connection = &mut *answer.connection;

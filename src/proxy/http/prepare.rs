@@ -8,6 +8,7 @@ use crate::balance::{Key, Place, stable_hash};
 use crate::config::model::{AffinityKey, Listener, Upstream};
 use crate::exchange::headers::{Forwarding, write_request_head};
 use crate::exchange::local::Generation;
+use crate::http::fields::Known;
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Request, Version};
 use crate::ids::{RequestIds, is_request_id};
@@ -89,7 +90,9 @@ impl Inlet<'_> {
             let problem = Problem::new(refusal.status, refusal.reason);
             Box::new(Refused { problem, counted, keep_alive: false, to_head: false, protocol: Version::Http11 })
         })?;
-        match request.field("x-request-id").filter(|id| is_request_id(id)) {
+        // The same one that goes on to the master: the first that is usable.
+        let ids = request.fields().iter().filter(|field| Known::of(field.name) == Some(Known::XRequestId));
+        match ids.map(|field| field.value).find(|id| is_request_id(id)) {
             Some(id) => scratch.request_id.extend_from_slice(id),
             None => scratch.request_id.extend_from_slice(&self.ids.next()),
         }

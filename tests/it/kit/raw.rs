@@ -81,10 +81,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 
     /// The next bytes up to and with the empty line.
     pub async fn head(&mut self) -> String {
+        String::from_utf8(self.head_bytes().await).expect("a head in ASCII")
+    }
+
+    /// [`Self::head`] with whatever bytes are in it.
+    pub async fn head_bytes(&mut self) -> Vec<u8> {
         loop {
             if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
-                let head = self.unread.drain(..at + 4).collect();
-                return String::from_utf8(head).expect("a head in ASCII");
+                return self.unread.drain(..at + 4).collect();
             }
             assert!(self.unread.len() < MAX_HEAD_BYTES, "no end of the head");
             assert!(self.read().await > 0, "the end after {:?}", String::from_utf8_lossy(&self.unread));
