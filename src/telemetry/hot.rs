@@ -173,8 +173,6 @@ words! {
         QueueTimeout = "queue-timeout",
         /// The handshake failed.
         Tls = "tls",
-        /// Baton is stopping.
-        Draining = "draining",
     }
 }
 
