@@ -5,15 +5,28 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: nothing depends on it")]
 
 use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use baton::balance::affinity::Pins;
 use baton::balance::{Balancer, Key, Options, Place, Spec, View, stable_hash};
 use baton::config::model::{
     HostPattern, ListenAddress, Listener, ListenerLimits, Match, PathPattern, Route, StrategyKind,
 };
+use baton::config::{self, System};
+use baton::exchange::headers::{Forwarding, write_request_head};
+use baton::exchange::local::Local;
+use baton::exchange::pick::{Tried, Wish};
+use baton::http::request::Request;
+use baton::http::scan::HeadScan;
+use baton::proxy::http::entrance::Peer;
+use baton::proxy::http::prepare::{Inlet, Scratch};
 use baton::routing::RouteTable;
+use baton::snapshot::Snapshot;
+use baton::telemetry::registry::Registry;
 use baton::upstream::admission::{Admission, AdmissionWord, Health, Tier};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -172,5 +185,80 @@ fn pins(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pick, lookup, admission, pins);
+/// A webhook as a gateway posts it, without its body.
+const HEAD: &[u8] = b"POST /webhook/7?token=1f3a HTTP/1.1\r\n\
+    Host: bots.example.com\r\n\
+    User-Agent: facebookexternalua\r\n\
+    Accept: */*\r\n\
+    Accept-Encoding: deflate, gzip\r\n\
+    Content-Type: application/json\r\n\
+    Content-Length: 512\r\n\
+    X-Hub-Signature: sha1=1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f\r\n\
+    X-Hub-Signature-256: sha256=1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b\r\n\r\n";
+
+fn head(c: &mut Criterion) {
+    let mut group = c.benchmark_group("head");
+    group.bench_function("scan", |b| b.iter(|| HeadScan::default().find_end(black_box(HEAD)).unwrap()));
+    group.bench_function("parse", |b| b.iter(|| Request::parse(black_box(HEAD)).unwrap().framing));
+    let request = Request::parse(HEAD).unwrap();
+    let forwarding = Forwarding {
+        client: "192.0.2.1",
+        node: "192.0.2.1",
+        https: true,
+        trusted: false,
+        request_id: b"0123456789abcdef0123456789abcdef",
+    };
+    let mut out = Vec::new();
+    group.bench_function("write", |b| {
+        b.iter(|| {
+            out.clear();
+            write_request_head(black_box(&request), &forwarding, request.framing, true, &mut out);
+        });
+    });
+}
+
+const CONFIG: &str = "
+listeners: [{ name: gateway, address: '127.0.0.1:0' }]
+routes: [{ name: webhooks, match: { path_prefix: /webhook }, upstream: bots }]
+upstreams:
+  - name: bots
+    masters:
+      - { name: a, address: '127.0.0.1:1' }
+      - { name: b, address: '127.0.0.1:2' }
+      - { name: c, address: '127.0.0.1:3' }
+";
+
+/// What a request costs before its first system call to a master.
+fn request(c: &mut Criterion) {
+    let config = config::parse(CONFIG, Path::new("baton.yaml"), &System).unwrap().config;
+    let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, None)));
+    let local = Local::new(&published, Registry::new().worker());
+    let peer = Peer::new(Some([192, 0, 2, 1].into()));
+    let mut group = c.benchmark_group("request");
+    group.bench_function("generation", |b| b.iter(|| local.generation()));
+    let generation = local.generation();
+    let (ids, generation) = (&local.ids, &*generation);
+    let inlet = Inlet { generation, position: 0, peer: &peer, https: true, ids, logged: true };
+    let mut scratch = Scratch::default();
+    group.bench_function("prepare", |b| {
+        b.iter(|| inlet.prepare(black_box(HEAD), 512, &mut scratch).unwrap().upstream);
+    });
+    let tried = Tried::default();
+    let upstream = &generation.upstreams[0].shared;
+    group.bench_function("pick", |b| {
+        b.iter(|| {
+            let wish = Wish { key: Key::default(), pin: None, tried: &tried, now: 1 };
+            baton::exchange::pick::pick(upstream, black_box(&wish), || local.random()).unwrap().position
+        });
+    });
+    let permits = upstream.masters[0].permits();
+    group.bench_function("place", |b| {
+        b.iter(|| {
+            assert!(permits.try_acquire());
+            permits.release();
+        });
+    });
+}
+
+criterion_group!(benches, head, request, pick, lookup, admission, pins);
 criterion_main!(benches);

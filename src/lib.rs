@@ -1,4 +1,6 @@
-//! Baton: a layer-4/7 load balancer between WhatsApp gateways and the bots that answer them.
+//! Baton: an HTTP load balancer between WhatsApp gateways and the bots that answer them.
+//!
+//! `ARCHITECTURE.md` tells how it works and in which order to read it.
 
 pub mod admin;
 pub mod balance;

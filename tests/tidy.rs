@@ -13,7 +13,7 @@ const MAX_LINES: usize = 700;
 /// An entry is a path below `src`; the longest that fits a file decides. A file that fits none is an error, so that a new
 /// module gets its place when it is made.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("base", &["clock", "ids", "sync", "error", "events", "telemetry/names", "telemetry/escape"]),
+    ("base", &["clock", "ids", "sync", "telemetry/names", "telemetry/escape"]),
     (
         "pure cores",
         &[
@@ -36,24 +36,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "upstream/window",
         ],
     ),
-    (
-        "mechanisms",
-        &[
-            "exchange",
-            "health/checker",
-            "health/monitor",
-            "health/probe",
-            "health/resolve",
-            "listener",
-            "net",
-            "snapshot",
-            "telemetry",
-            "tls",
-            "upstream",
-        ],
-    ),
+    ("mechanisms", &["exchange", "listener", "net", "snapshot", "telemetry", "tls", "upstream"]),
     ("data plane", &["proxy", "worker"]),
-    ("control plane", &["health"]),
+    ("control plane", &["health"]), // but for its pure cores, above
     ("admin", &["admin"]),
     ("assembly", &["cli", "demo", "lib", "main", "sample", "server"]),
 ];
@@ -83,20 +68,8 @@ const FLOORS: &[(&str, &str, &str)] = &[
     ("tokio-postgres", "0.7.18", KNOWN),
     ("tracing-subscriber", "0.3.20", "escape sequences reached the terminal"),
 ];
-/// Crates that must not be in the lock file, and why.
-const BANNED: &[(&str, &str)] = &[
-    ("atty", "unmaintained and unsound on Windows; std has IsTerminal"),
-    ("bincode", "unmaintained"),
-    ("libyml", "unsound fork"),
-    ("native-tls", "a second TLS stack"),
-    ("openssl", "a second TLS stack"),
-    ("paste", "unmaintained"),
-    ("rsa", "RUSTSEC-2023-0071: timing leaks the key"),
-    ("rustls-pemfile", "unmaintained; rustls_pki_types reads PEM"),
-    ("serde_yaml", "archived; the fork is in the manifest under this name"),
-    ("serde_yml", "unsound fork"),
-    ("yaml-rust", "unmaintained"),
-];
+/// Banned crates that stand in the lock file for features that are off: nothing of ours builds them.
+const LOCKED_AND_UNUSED: &[&str] = &["ring"];
 
 #[test]
 fn modules_import_only_what_stands_below_them() {
@@ -106,12 +79,21 @@ fn modules_import_only_what_stands_below_them() {
             wrong.push(format!("{}: give it a layer in tests/tidy.rs", file.name));
             continue;
         };
-        for import in &file.imports {
+        for import in file.imports.union(&file.relatives) {
             let Some(other) = layer_of(import) else { continue };
             let (own_name, other_name) = (LAYERS[own].0, LAYERS[other].0);
             let strangers = [(own_name, other_name), (other_name, own_name)].contains(&STRANGERS);
             if other > own || strangers {
                 wrong.push(format!("{} ({own_name}) imports {import} ({other_name})", file.name));
+            }
+        }
+    }
+    let modules = sources();
+    for (layer, entries) in LAYERS {
+        for entry in *entries {
+            let named = |file: &Source| file.module == *entry || file.module.starts_with(&format!("{entry}/"));
+            if !modules.iter().any(named) {
+                wrong.push(format!("{entry} stands in layer {layer} of tests/tidy.rs and is no file"));
             }
         }
     }
@@ -203,7 +185,13 @@ fn locked_dependencies_are_no_older_than_is_safe() {
             );
         }
     }
-    for (name, why) in BANNED {
+}
+
+#[test]
+fn no_banned_crate_is_locked() {
+    let (locked, banned) = (locked(), banned());
+    assert!(banned.len() > 5, "deny.toml bans more than {banned:?}");
+    for (name, why) in banned.iter().filter(|(name, _)| !LOCKED_AND_UNUSED.contains(&&**name)) {
         assert!(!locked.iter().any(|(locked, _)| locked == name), "{name} is locked: {why}");
     }
 }
@@ -216,6 +204,8 @@ struct Source {
     module: String,
     /// What it names after `crate::` outside comments and tests, with `/` for `::`.
     imports: BTreeSet<String>,
+    /// The same after `super::`.
+    relatives: BTreeSet<String>,
 }
 
 fn sources() -> Vec<Source> {
@@ -227,7 +217,8 @@ fn sources() -> Vec<Source> {
             let below = path.strip_prefix(&root).unwrap().with_extension("");
             let module = below.to_str().unwrap().trim_end_matches("/mod").to_owned();
             let text = std::fs::read_to_string(&path).unwrap();
-            Source { name: format!("src/{}", below.display()), module, imports: imports(&text) }
+            let (imports, relatives) = (imports(&text), relatives(&text, &module));
+            Source { name: format!("src/{}", below.display()), module, imports, relatives }
         })
         .collect()
 }
@@ -242,14 +233,27 @@ fn layer_of(path: &str) -> Option<usize> {
 }
 
 fn imports(text: &str) -> BTreeSet<String> {
+    named_after("crate::", text, "")
+}
+
+/// What a file names of its folder.
+fn relatives(text: &str, module: &str) -> BTreeSet<String> {
+    named_after("super::", text, module.rsplit_once('/').map_or("", |(folder, _)| folder))
+}
+
+fn named_after(root: &str, text: &str, prefix: &str) -> BTreeSet<String> {
     let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
     let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut imports = BTreeSet::new();
-    for (at, needle) in code.match_indices("crate::") {
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+    for (at, needle) in code.match_indices(root) {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') || code[..at].ends_with("super::") {
             continue;
         }
-        collect_paths(&code[at + needle.len()..], "", &mut imports);
+        let (mut rest, mut prefix) = (&code[at + needle.len()..], prefix);
+        while let Some(further_up) = rest.strip_prefix("super::") {
+            (rest, prefix) = (further_up, prefix.rsplit_once('/').map_or("", |(folder, _)| folder));
+        }
+        collect_paths(rest, prefix, &mut imports);
     }
     imports
 }
@@ -317,6 +321,17 @@ fn locked() -> Vec<(String, String)> {
         .collect()
 }
 
+/// What deny.toml bans, and why: lines of the form `{ crate = "name", reason = "why" },`.
+fn banned() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(root().join("deny.toml")).unwrap();
+    let entry = |line: &str| {
+        let (name, rest) = line.trim().strip_prefix("{ crate = \"")?.split_once('"')?;
+        let reason = rest.strip_prefix(", reason = \"")?.strip_suffix("\" },")?;
+        Some((name.to_owned(), reason.to_owned()))
+    };
+    text.lines().filter_map(entry).collect()
+}
+
 /// `1.54.1` as numbers that compare; what follows a `-` or `+` is left out.
 fn numbers(version: &str) -> Vec<u64> {
     let release = version.split(['-', '+']).next().unwrap();
@@ -357,6 +372,14 @@ mod readers {
                     #[cfg(test)]\nmod tests {\n    use crate::nor::that;\n}\n";
         let expected = ["a/B", "a/c/D", "a/c/E", "a/f", "g", "h/i"];
         assert_eq!(imports(text), expected.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn imports_from_the_same_folder_are_read_as_paths() {
+        let text = "use super::b::{C, D};\nuse super::super::e;\nfn x() { super::f::g() }\n";
+        let expected = ["z/a/b/C", "z/a/b/D", "z/a/f/g", "z/e"];
+        assert_eq!(relatives(text, "z/a/own"), expected.map(str::to_owned).into());
+        assert_eq!(relatives("use super::b;\n", "own"), ["b".to_owned()].into());
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub struct Series {
 }
 
 impl Series {
-    /// Counts one finished exchange. `code` is the status that was sent, or 0 when none was (the client went away
-    /// first, for instance).
+    /// Counts one finished exchange. `code` is the status that was sent, or 0 when none was because the client went
+    /// away first.
     pub fn record(&self, code: u16, duration_micros: u64) {
         let class = usize::from(code / 100);
         if let Some(cell) = self.classes.get(class).or(self.classes.first()) {
@@ -173,8 +173,6 @@ words! {
         QueueTimeout = "queue-timeout",
         /// The handshake failed.
         Tls = "tls",
-        /// Baton is stopping.
-        Draining = "draining",
     }
 }
 
@@ -189,7 +187,7 @@ words! {
         Timeout = "timeout",
         /// A status listed under `on_status`.
         Status = "status",
-        /// The master failed or was fenced while the request waited for it.
+        /// The master was given up while the request waited for it.
         Abandoned = "abandoned",
     }
 }
@@ -212,7 +210,7 @@ pub enum ListenerSlot {
     Accepted,
     /// Connections closed again: open ones are the difference.
     Closed,
-    /// Upgraded connections and raw TCP begun.
+    /// Upgraded connections begun.
     TunnelsOpened,
     /// Tunnels ended.
     TunnelsClosed,

@@ -68,7 +68,7 @@ metrics! {
     CONNECTIONS_TOTAL = Counter "baton_connections_total" ["listener"]
         "Accepted downstream connections.";
     TUNNELS = Gauge "baton_tunnels" ["listener"]
-        "Open tunnels: upgraded connections such as WebSocket, and raw TCP.";
+        "Open tunnels: upgraded connections such as WebSocket.";
     REFUSED = Counter "baton_refused_total" ["listener", "reason"]
         "Requests and connections that Baton itself turned away.";
 

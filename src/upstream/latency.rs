@@ -18,7 +18,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub const TAU: Micros = 10_000_000;
 /// What a failure or a 429 costs; Linkerd's load biaser takes the same.
 pub const FAILURE: Micros = 5_000_000;
-/// The most one observation can cost: the longest `Retry-After` that is believed.
+/// The most one observation can cost: five minutes. A master that takes longer is no worse a choice than one that takes these.
 pub const MAX_COST: Micros = 300_000_000;
 
 /// Microseconds up to [`MAX_COST`] fit.

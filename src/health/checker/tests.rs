@@ -393,8 +393,16 @@ async fn a_name_that_cannot_be_looked_up_is_evidence() {
 #[test]
 fn a_pause_of_the_checker_itself_is_not_the_masters_fault() {
     // The bot lives on, on a thread of its own, while the checker stands still.
-    let elsewhere = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let bot = elsewhere.block_on(async { Bot::start(Manner::Late(Duration::from_millis(20))).await });
+    let (tell, told) = std::sync::mpsc::channel();
+    let (_alive, over) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let elsewhere = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        elsewhere.block_on(async {
+            tell.send(Bot::start(Manner::Late(Duration::from_millis(20))).await).unwrap();
+            over.await.unwrap_or_default();
+        });
+    });
+    let bot = told.recv().unwrap();
     let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     here.block_on(async {
         let check = HealthCheck { timeout: Duration::from_millis(100), ..rare_check() };
