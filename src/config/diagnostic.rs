@@ -160,6 +160,18 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
+    /// Each finding in one line, for a log: the place, the key, what is wrong, the way out. At most `most` of them, and then
+    /// one that counts the others.
+    pub fn lines(&self, most: usize) -> Vec<String> {
+        let origin = self.origin.display();
+        let mut lines: Vec<String> = self.list.iter().take(most).map(|finding| finding.line(&self.origin)).collect();
+        match self.list.len().saturating_sub(most) + self.left_out {
+            0 => {}
+            more => lines.push(format!("{origin}: {more} more; `baton check --config {origin}` shows everything")),
+        }
+        lines
+    }
+
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
     }
@@ -197,6 +209,23 @@ impl fmt::Display for Diagnostics {
 }
 
 impl Diagnostic {
+    fn line(&self, origin: &Path) -> String {
+        let mut line = origin.display().to_string();
+        if self.line > 0 {
+            line.push_str(&format!(":{}:{}", self.line, self.column));
+        }
+        for part in [&self.path, &self.message] {
+            if !part.is_empty() {
+                line.push_str(": ");
+                line.push_str(part);
+            }
+        }
+        for (label, text) in &self.notes {
+            line.push_str(&format!("; {label}: {text}"));
+        }
+        line
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, origin: &Path) -> fmt::Result {
         let word = match self.severity {
             Severity::Error => "error",

@@ -27,7 +27,7 @@ shape! {
         routes: List<Route>,
         /// Sets of masters, each with one policy.
         upstreams: List<Upstream>,
-        /// Durable state.
+        /// Durable state. This version keeps none: the key is there for files written for later ones.
         state: State = "{}",
         /// The admin API, `/metrics`, `/healthz` and `/readyz`.
         admin: Admin = "{}",

@@ -133,6 +133,13 @@ impl Screen {
         if before.generation != now.generation {
             sentences.push(format!("configuration generation {} is in force", now.generation));
         }
+        match &now.config_error {
+            Some(error) if before.config_error != now.config_error => {
+                sentences.push(format!("the edited configuration is refused, the one before stays in use:\n{error}"));
+            }
+            None if before.config_error.is_some() => sentences.push("the configuration is right again".into()),
+            _ => {}
+        }
         for ((name, old), new) in MASTERS.iter().zip(&before.health).zip(&now.health) {
             if old != new {
                 let word = |health: &Option<String>| health.clone().unwrap_or_else(|| "not configured".into());
@@ -212,7 +219,7 @@ mod tests {
     const PLAIN: Screen = Screen { color: false };
 
     fn status(generation: u64, health: [&str; 3]) -> Status {
-        Status { generation, health: health.map(|word| Some(word.to_owned())) }
+        Status { generation, config_error: None, health: health.map(|word| Some(word.to_owned())) }
     }
 
     fn window() -> Tally {
@@ -248,6 +255,9 @@ mod tests {
             ["configuration generation 2 is in force", "health of dubai-2: was healthy, is failed"]
         );
         assert!(Screen::changes(Some(&now), Some(&now)).is_empty());
+        let refused = Status { config_error: Some("unknown key".into()), ..now.clone() };
+        assert!(Screen::changes(Some(&now), Some(&refused))[0].ends_with("unknown key"));
+        assert_eq!(Screen::changes(Some(&refused), Some(&now)), ["the configuration is right again"]);
         assert!(Screen::changes(None, Some(&now)).is_empty());
     }
 

@@ -15,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     pub generation: u64,
+    /// Why the newest configuration was refused.
+    pub config_error: Option<String>,
     /// Health of each of the demo's masters in their order; `None` for one that the configuration no longer has.
     pub health: [Option<String>; MASTERS.len()],
 }
@@ -22,6 +24,8 @@ pub struct Status {
 #[derive(Deserialize)]
 struct Document {
     generation: u64,
+    #[serde(default)]
+    config_error: Option<String>,
     #[serde(default)]
     upstreams: Vec<Upstream>,
 }
@@ -50,7 +54,7 @@ impl Status {
         let masters: Vec<Master> = document.upstreams.into_iter().flat_map(|upstream| upstream.masters).collect();
         let health = MASTERS
             .map(|name| masters.iter().find(|master| master.name == name).map(|master| master.health.to_lowercase()));
-        Some(Self { generation: document.generation, health })
+        Some(Self { generation: document.generation, config_error: document.config_error, health })
     }
 
     /// Whether every master is there and healthy.

@@ -293,7 +293,11 @@ async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>) -> Result<bool,
 
 async fn stop(control: &Control, phase: &watch::Sender<Phase>, workers: Vec<Worker>, patience: Duration) {
     control.stopping.store(true, Ordering::Release);
-    tracing::info!(seconds = patience.as_secs_f32(), "stopping; waiting at most this long for requests in flight");
+    if patience == Duration::ZERO {
+        tracing::info!("stopping at once");
+    } else {
+        tracing::info!("stopping; requests in flight have {} s to finish (drain_timeout)", patience.as_secs_f32());
+    }
     control.acceptor.close_all();
     phase.send_replace(Phase::Draining);
     let deadline = Instant::now() + patience;

@@ -3,12 +3,26 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::{Control, Ready, certificates, monitored};
+use super::{Control, Failure, Ready, certificates, monitored};
 use crate::config::model::{Config, Listener};
 use crate::config::{self, Loaded};
 use crate::listener::bind::bind;
 use crate::snapshot::Snapshot;
 use crate::telemetry::names;
+
+/// Findings about one configuration that go to the log; `baton check` shows all of them.
+const FINDINGS_MAX: usize = 10;
+
+/// A line for each reason: what looks well over several lines is one unreadable line in a log.
+fn tell(error: &Failure) {
+    let reasons = match error {
+        Failure::Config(diagnostics) => diagnostics.lines(FINDINGS_MAX),
+        Failure::Runtime(line) => vec![line.clone()],
+    };
+    for reason in reasons {
+        tracing::error!("the new configuration is refused, the old one stays in use: {reason}");
+    }
+}
 
 impl Control {
     /// Reads the configuration again and puts it into use, unless the text and all files it names are what they were.
@@ -18,11 +32,11 @@ impl Control {
     /// configuration that is wrong in the same way as before is not logged again unless somebody
     /// `asked` for the reload.
     pub fn reload(&self, asked: bool) -> Option<Vec<PathBuf>> {
-        let outcome = config::load(&self.path).map_err(|diagnostics| diagnostics.to_string()).and_then(|loaded| {
+        let outcome = config::load(&self.path).map_err(Failure::Config).and_then(|loaded| {
             if *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash {
                 return Ok(None);
             }
-            self.apply(loaded).map(Some)
+            Ok(Some(self.apply(loaded)?))
         });
         let counted = |outcome| self.telemetry.cold.counter(&names::CONFIG_RELOADS, &[outcome]).increment(1);
         match outcome {
@@ -41,8 +55,12 @@ impl Control {
             }
             Err(error) => {
                 counted("rejected");
-                if self.set_config_error(Some(error.clone())) || asked {
-                    tracing::error!("the new configuration is refused, the old one stays in use\n{error}");
+                let text = match &error {
+                    Failure::Config(diagnostics) => diagnostics.to_string(),
+                    Failure::Runtime(line) => line.clone(),
+                };
+                if self.set_config_error(Some(text)) || asked {
+                    tell(&error);
                 }
                 None
             }
@@ -58,8 +76,8 @@ impl Control {
             .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
         self.log_level.set(&config.logging.level).map_err(|error| error.to_string())?;
         // From here on nothing can fail.
-        if !warnings.is_empty() {
-            tracing::warn!("{warnings}");
+        for warning in warnings.lines(FINDINGS_MAX) {
+            tracing::warn!("{warning}");
         }
         for change in config::diff(&previous.config, &config) {
             tracing::info!("configuration: {change}");
