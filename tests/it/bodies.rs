@@ -368,22 +368,45 @@ async fn a_client_that_stops_reading_is_let_go_and_frees_its_place() {
 }
 
 #[tokio::test]
-async fn a_master_that_stops_taking_an_upload_is_charged_with_it() {
+async fn a_pause_in_an_upload_is_charged_to_whoever_makes_it() {
     let _machine = among_others().await;
-    let master = RawMaster::bind().await;
-    let limits = "limits: { body_bytes: 1GiB, body_timeout: 500ms }";
-    let baton = Baton::start_unprobed(&Config::empty().master("a", master.address, "").listener(limits)).await;
+    let (one, two) = (RawMaster::bind().await, RawMaster::bind().await);
+    let config = Config::empty()
+        .master("a", one.address, "priority: 0")
+        .master("b", two.address, "priority: 1")
+        .listener("limits: { body_bytes: 1GiB, body_timeout: 500ms }")
+        .upstream("strategy: priority\noutlier_detection: { consecutive_failures: 1 }");
+    let baton = Baton::start_unprobed(&config).await;
+    let ejections = async || baton.metric("baton_master_ejections_total", &[("master", "a")]).await;
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\n{}", Framing::Length.header(GIB));
+
+    // The client sends no more.
     let mut client = Raw::connect(baton.address()).await;
-    client.send(format!("POST / HTTP/1.1\r\nHost: x\r\n{}", Framing::Length.header(GIB))).await;
+    client.send(&head).await.send("z".repeat(100_000)).await;
+    let mut upstream = one.accept().await;
+    upstream.head().await;
+    upstream.take(100_000).await;
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(upstream.rest().await, "");
+    assert_eq!(
+        (ejections().await, baton.metric("baton_refused_total", &[("reason", "body-timeout")]).await),
+        (0.0, 1.0)
+    );
+
+    // The master takes no more.
+    let mut client = Raw::connect(baton.address()).await;
+    client.send(&head).await;
     let (stream, _) = client.into_parts();
     let (answer, mut body) = stream.into_split();
     let piece = vec![0; 65_536];
     let sending = tokio::spawn(async move { while body.write_all(&piece).await.is_ok() {} });
-    let mut upstream = master.accept().await;
+    let mut upstream = one.accept().await;
     upstream.head().await;
     let mut status = String::new();
     let read = timeout(SOON, BufReader::new(answer).read_line(&mut status)).await;
     read.expect("an answer in time").expect("an answer");
     assert!(status.starts_with("HTTP/1.1 504 "), "{status}");
+    eventually("a is out", async || (ejections().await == 1.0).then_some(())).await;
     sending.abort();
 }

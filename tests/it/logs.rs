@@ -330,3 +330,40 @@ async fn a_log_that_cannot_be_opened_is_told_at_the_start() {
         assert!(said.contains(word), "{word} is missing: {said}");
     }
 }
+
+#[tokio::test]
+async fn a_reload_takes_the_log_elsewhere_and_switches_it_off_and_on() {
+    let _machine = among_others().await;
+    let (directory, masters) = (Directory::new(), masters(["a"]).await);
+    let (one, two) = (directory.path().join("one.log"), directory.path().join("two.log"));
+    let config = Config::of(&masters);
+    let baton = Baton::start(&config.clone().access_log(&one)).await;
+    let mut client = Client::connect(baton.address()).await;
+    let reload = async |config: &Config| {
+        let generation = baton.generation().await;
+        baton.write(config);
+        baton.hang_up();
+        eventually("the next generation", async || (baton.generation().await > generation).then_some(())).await;
+    };
+    client.get("/1").await;
+    until_lines(&one, 1).await;
+    reload(&config.clone().access_log(&two)).await;
+    client.get("/2").await;
+    assert_eq!(until_lines(&two, 1).await[0]["path"], "/2");
+    reload(&config).await;
+    client.get("/unseen").await;
+    reload(&config.clone().access_log(&one)).await;
+    client.get("/3").await;
+    assert_eq!(until_lines(&one, 2).await[1]["path"], "/3");
+    assert_eq!(lines(&two).len(), 1);
+
+    // One that cannot be opened is refused, and the old one stays in use.
+    baton.write(&config.access_log(&directory.path().join("absent/access.log")));
+    baton.hang_up();
+    eventually("an error of the reload", async || {
+        baton.status().await["config_error"].as_str().filter(|error| error.contains("access_log")).map(|_| ())
+    })
+    .await;
+    client.get("/4").await;
+    assert_eq!(until_lines(&one, 3).await[2]["path"], "/4");
+}
