@@ -367,3 +367,26 @@ async fn a_reload_takes_the_log_elsewhere_and_switches_it_off_and_on() {
     client.get("/4").await;
     assert_eq!(until_lines(&one, 3).await[2]["path"], "/4");
 }
+
+#[tokio::test]
+async fn a_pipe_whose_reader_has_gone_does_not_stop_reloads_and_the_end() {
+    let _machine = among_others().await;
+    let (directory, masters) = (Directory::new(), masters(["a"]).await);
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let reader = OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
+    let config = Config::of(&masters).access_log(&pipe);
+    let mut baton = Baton::start(&config).await;
+    let generation = baton.generation().await;
+    drop(reader);
+    baton.write(&config.route("timeout: 20s"));
+    baton.hang_up();
+    eventually("a reload, or its refusal", async || {
+        let status = baton.status().await;
+        (status["generation"].as_u64() > Some(generation) || status["config_error"].is_string()).then_some(())
+    })
+    .await;
+    assert_eq!(Client::connect(baton.address()).await.get("/").await.status, 200);
+    baton.process.signal(Signal::TERM);
+    assert_eq!(baton.process.ended().await.code(), Some(0));
+}

@@ -331,3 +331,21 @@ async fn when_all_are_down_requests_are_rejected_and_counted() {
     assert_eq!(masters[0].seen().await.requests + masters[1].seen().await.requests, 0);
     assert_eq!(baton.metric("baton_refused_total", &[("reason", "no-master")]).await, 6.0);
 }
+
+#[tokio::test]
+async fn when_all_are_down_panic_waits_for_the_masters_like_for_any_other() {
+    let _machine = among_others().await;
+    let masters = masters(["a", "b"]).await;
+    for master in &masters {
+        // Longer than several sweeps, as bots that think are.
+        master.fault(r#"{"health":"TIMEOUT","delay_ms":200}"#).await;
+    }
+    let baton = Baton::start(&Config::of(&masters).upstream(PROBES).upstream("all_down: panic")).await;
+    baton.all_health("all failed", |health| health == "failed").await;
+    let mut client = Client::connect(baton.address()).await;
+    for _ in 0..4 {
+        let answer = client.post("/webhook", "{}").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    assert_eq!(masters[0].seen().await.requests + masters[1].seen().await.requests, 4);
+}

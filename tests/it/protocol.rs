@@ -357,3 +357,23 @@ async fn an_idle_client_is_let_go() {
     let (_baton, _master, mut client) = between_with(Config::empty().listener("limits: { idle_timeout: 300ms }")).await;
     client.expect_end().await;
 }
+
+#[tokio::test]
+async fn a_switch_that_nobody_asked_for_is_502_and_says_what_becomes_of_the_connection() {
+    let _machine = among_others().await;
+    let (_baton, master, mut client) = between().await;
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    if header(&head, "connection") == Some("close") {
+        client.rest().await;
+        return;
+    }
+    // It says that the connection is kept, so it has to be.
+    client.take(header(&head, "content-length").unwrap().parse().unwrap()).await;
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    master.accept().await.head().await;
+}

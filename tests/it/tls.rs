@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -19,9 +20,10 @@ use tokio_rustls::client::TlsStream;
 
 use crate::kit::baton::run;
 use crate::kit::directory::Directory;
+use crate::kit::load::measured;
 use crate::kit::process::{Process, Stream};
 use crate::kit::raw::{Raw, RawMaster, header};
-use crate::kit::{Baton, Config, SOON, among_others, eventually};
+use crate::kit::{Baton, Config, SOON, alone, among_others, eventually};
 
 /// A certificate that signs for itself, in files.
 struct Pair {
@@ -443,4 +445,53 @@ async fn the_certificate_for_development_works() {
         (served(baton.address(), "localhost").await != pair.der).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn pieces_of_an_answer_are_passed_on_when_they_come() {
+    let _machine = alone().await;
+    let (mut waits, patience) = measured(async || {
+        let directory = Directory::new();
+        let (pair, master) = (Pair::make(&directory, "one", &["bot.example"]), RawMaster::bind().await);
+        let baton = Baton::start_unprobed(&config(&master, &[&pair])).await;
+        let stream = handshake(baton.address(), "bot.example", trusting(&pair.der, &[])).await.unwrap();
+        let mut client = Raw::over(stream);
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut upstream = master.accept().await;
+        upstream.head().await;
+        upstream.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        client.head().await;
+        let mut waits = Vec::new();
+        for _ in 0..11 {
+            // Question and answer for a while, so that the client's kernel takes its time to acknowledge.
+            for _ in 0..5 {
+                exchange(&mut client, &mut upstream, "/").await;
+            }
+            client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            upstream.head().await;
+            upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await;
+            client.head().await;
+            let start = Instant::now();
+            upstream.send("ok").await;
+            client.expect("ok").await;
+            waits.push(start.elapsed());
+        }
+        waits
+    })
+    .await;
+    waits.sort_unstable();
+    // A kernel that holds a small piece back until the last one is acknowledged does so for 40 ms.
+    let limit = Duration::from_millis(20).max(patience.limit(Duration::from_millis(2)));
+    assert!(waits[5] < limit, "the pieces took {waits:?}, half of them more than {limit:?}");
+}
+
+#[tokio::test]
+async fn check_finds_a_pair_that_does_not_fit() {
+    let _machine = among_others().await;
+    let directory = Directory::new();
+    let (one, two) = (Pair::make(&directory, "one", &["a.example"]), Pair::make(&directory, "two", &["b.example"]));
+    for command in ["check", "run"] {
+        let (code, said) = failed_start(command, &one.cert, &two.key).await;
+        assert_eq!(code, Some(2), "{command}: {said}");
+    }
 }
