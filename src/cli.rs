@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 say(&mut std::io::stderr(), &failure.to_string());
-                ExitCode::from(if matches!(failure, Failure::Config(_)) { 2 } else { 1 })
+                ExitCode::from(if matches!(failure, Failure::Runtime(_)) { 1 } else { 2 })
             }
         },
         Command::Check { config } => check(&config),
@@ -87,6 +87,10 @@ pub fn main() -> ExitCode {
 fn check(path: &Path) -> ExitCode {
     match config::load(path) {
         Ok(loaded) => {
+            if let Err(line) = server::check_certificates(&loaded.config) {
+                say(&mut std::io::stderr(), &format!("error: {line}"));
+                return ExitCode::from(2);
+            }
             if !loaded.warnings.is_empty() {
                 say(&mut std::io::stderr(), &loaded.warnings.to_string());
             }

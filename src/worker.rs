@@ -197,6 +197,7 @@ impl Drop for OpenConnection {
 
 async fn handshake(socket: std::net::TcpStream, tls: Arc<rustls::ServerConfig>) -> io::Result<Stream> {
     let socket = TcpStream::from_std(socket)?;
+    socket.set_nodelay(true)?;
     let accepting = tokio_rustls::TlsAcceptor::from(tls).accept(socket);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(stream) => stream.map(Stream::tls),

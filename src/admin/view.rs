@@ -149,7 +149,8 @@ impl StatusView {
                 let total = totals.remove(&(upstream.name.clone(), master.name.clone())).unwrap_or_default();
                 master.requests = total.requests;
                 master.failures = total.failures;
-                master.latency_ms = total.duration.mean_micros().map_or(0.0, |micros| micros / 1000.0);
+                // Whole microseconds: more digits would only pretend.
+                master.latency_ms = total.duration.mean_micros().map_or(0.0, |micros| micros.round() / 1000.0);
                 let p99 = total.duration.quantile_micros(0.99);
                 master.latency_p99_ms = p99.map_or(0.0, |micros| micros as f64 / 1000.0);
             }

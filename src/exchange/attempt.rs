@@ -30,6 +30,8 @@ pub struct Attempt<'a> {
     pub watched: &'a Watched<Pool>,
     pub head: &'a [u8],
     pub to_head: bool,
+    /// Waits for the answer although the master has been given up.
+    pub in_panic: bool,
     /// When the exchange's time is over; [`Micros::MAX`] until the request has arrived whole.
     pub deadline: &'a Cell<Micros>,
     /// What the exchange may take from then on.
@@ -101,7 +103,8 @@ impl Attempt<'_> {
                 self.pool.counters.increment(MasterSlot::Connected(ConnectOutcome::Opened));
                 return Ok(connection);
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            // Without an address, or a socket file, nothing listens there either.
+            Ok(Err(error)) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
                 (ConnectOutcome::Refused, Failure::ConnectRefused)
             }
             Ok(Err(_)) => (ConnectOutcome::Error, Failure::ConnectOther),
@@ -132,7 +135,7 @@ impl Attempt<'_> {
             Err(fired) => return Err(self.fired(fired, false)),
         }
         if !uploading {
-            self.watched.wait_for(self.pool.clone(), sent_at);
+            self.owe(sent_at);
         }
         let mut scan = HeadScan::default();
         let mut interim_responses = 0;
@@ -148,7 +151,7 @@ impl Attempt<'_> {
                             sent_at = clock::now();
                             self.deadline.set(self.deadline.get().min(sent_at.saturating_add(self.timeout)));
                             self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
-                            self.watched.wait_for(self.pool.clone(), sent_at);
+                            self.owe(sent_at);
                         }
                         Poll::Ready(Err(UploadError::Client(end))) => return Poll::Ready(Event::Client(end)),
                         // The master may have answered before it closed its side: what it said is still to be read.
@@ -203,6 +206,13 @@ impl Attempt<'_> {
             }
             connection.buffer.consume(length);
             scan = HeadScan::default();
+        }
+    }
+
+    /// From here on the master owes its first byte.
+    fn owe(&self, since: Micros) {
+        if !self.in_panic {
+            self.watched.wait_for(self.pool.clone(), since);
         }
     }
 

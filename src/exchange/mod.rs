@@ -258,6 +258,7 @@ impl Exchange<'_> {
                 watched: self.watched,
                 head: self.head,
                 to_head: self.to_head,
+                in_panic: picked.in_panic,
                 deadline: &deadline,
                 timeout,
             };

@@ -30,6 +30,8 @@ pub struct Picked {
     pub position: usize,
     /// Its circuit is half-open and this exchange is the trial.
     pub trial: Option<Trial>,
+    /// It is out of use, and picked because all are (`all_down: panic`): that it is given up says nothing new.
+    pub in_panic: bool,
 }
 
 /// Why there is none.
@@ -84,7 +86,7 @@ pub fn pick(upstream: &Upstream, wish: &Wish<'_>, mut random: impl FnMut() -> u6
             for _ in 0..2 {
                 let Some(position) = upstream.balancer.pick(&wish.key, &members, random()) else { break };
                 let Some(trial) = claim(&upstream.masters[position]) else { continue };
-                return Ok(owned(upstream, wish, Picked { position, trial }));
+                return Ok(owned(upstream, wish, Picked { position, trial, in_panic: worst == Tier::Out }));
             }
         }
         let members = Members { upstream, wish, worst, queue: true };
@@ -111,7 +113,7 @@ fn pinned(upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked> {
     if !usable || wish.tried.contains(position) {
         return None;
     }
-    Some(Picked { position, trial: claim(master)? })
+    Some(Picked { position, trial: claim(master)?, in_panic: false })
 }
 
 /// Pins the conversation to the picked master, unless another request of it has just been quicker: then both go to the

@@ -53,6 +53,8 @@ const LOG_CLOSE: Duration = Duration::from_secs(2);
 pub enum Failure {
     /// The configuration is wrong.
     Config(Diagnostics),
+    /// A certificate or key that the configuration names cannot be used.
+    Certificate(String),
     /// Anything else, as one line.
     Runtime(String),
 }
@@ -61,7 +63,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(diagnostics) => diagnostics.fmt(f),
-            Self::Runtime(line) => write!(f, "error: {line}"),
+            Self::Certificate(line) | Self::Runtime(line) => write!(f, "error: {line}"),
         }
     }
 }
@@ -102,6 +104,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         // Losing a warning is no reason not to start.
         let _ = write!(std::io::stderr(), "{warnings}");
     }
+    check_certificates(&config).map_err(Failure::Certificate)?;
     let log_level =
         logging::init(&config.logging.level, logging::Format::detect()).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -174,6 +177,14 @@ fn bind_all(config: &model::Config) -> Result<Vec<Ready>, String> {
         Ok(Ready { name: listener.name.clone(), bound, tls, limit: listener.limits.connections })
     };
     config.listeners.iter().map(ready).collect()
+}
+
+/// Checks that every certificate of the configuration can be used, together with its key.
+///
+/// # Errors
+/// One line about the first that cannot.
+pub fn check_certificates(config: &model::Config) -> Result<(), String> {
+    config.listeners.iter().try_for_each(|listener| certificates(listener).map(drop))
 }
 
 fn certificates(listener: &model::Listener) -> Result<Option<Arc<rustls::ServerConfig>>, String> {

@@ -17,7 +17,7 @@ const FINDINGS_MAX: usize = 10;
 fn tell(error: &Failure) {
     let reasons = match error {
         Failure::Config(diagnostics) => diagnostics.lines(FINDINGS_MAX),
-        Failure::Runtime(line) => vec![line.clone()],
+        Failure::Certificate(line) | Failure::Runtime(line) => vec![line.clone()],
     };
     for reason in reasons {
         tracing::error!("the new configuration is refused, the old one stays in use: {reason}");
@@ -57,7 +57,7 @@ impl Control {
                 counted("rejected");
                 let text = match &error {
                     Failure::Config(diagnostics) => diagnostics.to_string(),
-                    Failure::Runtime(line) => line.clone(),
+                    Failure::Certificate(line) | Failure::Runtime(line) => line.clone(),
                 };
                 if self.set_config_error(Some(text)) || asked {
                     tell(&error);

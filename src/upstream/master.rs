@@ -73,12 +73,12 @@ pub struct Policy {
 /// is none of these: the peer may have closed it while idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Nothing listens there: out of rotation at once, until probes pass. Counts for neither outlier detection nor breaker,
+    /// Nothing listens there, or it has no address: out of rotation at once, until probes pass. Counts for neither outlier detection nor breaker,
     /// which would keep it out after it has come back.
     ConnectRefused,
     /// Counted, and suspect.
     ConnectTimeout,
-    /// No route, no such socket file, a TLS failure. Counted, and suspect.
+    /// No route, no descriptor left. Counted, and suspect.
     ConnectOther,
     /// The connection broke. Counted, and suspect.
     Reset,

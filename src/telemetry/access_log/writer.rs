@@ -10,6 +10,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::{Batch, Shared, lock};
+use rustix::fs::OFlags;
+
 use crate::clock::{self, Micros};
 use crate::config::model;
 
@@ -29,7 +31,15 @@ impl Target {
             model::AccessLog::Off => Ok(Self::Off),
             model::AccessLog::Stdout => Ok(Self::Open(io::stdout().as_fd().try_clone_to_owned()?.into())),
             model::AccessLog::File(path) => {
-                let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+                // A pipe without a reader is refused at once instead of holding up whoever opens it; written to, it may
+                // hold up the writer thread like any other file.
+                let waiting_not = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+                let opened =
+                    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(waiting_not).open(path);
+                let opened = opened.and_then(|file| {
+                    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+                    Ok(file)
+                });
                 let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
                 opened.map(Self::Open).map_err(named)
             }
