@@ -23,8 +23,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Counts one finished exchange. `code` is the status that was sent, or 0 when none was because the client went
-    /// away first.
+    /// Counts one finished exchange. `code` is the status that was sent, 499 when the client left before its answer.
     pub fn record(&self, code: u16, duration_micros: u64) {
         let class = usize::from(code / 100);
         if let Some(cell) = self.classes.get(class).or(self.classes.first()) {

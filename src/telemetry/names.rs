@@ -48,7 +48,7 @@ macro_rules! metrics {
 metrics! {
     // The data path.
     REQUESTS = Counter "baton_requests_total" ["route", "upstream", "master", "code"]
-        "Finished exchanges by status class; code is none where no answer was sent.";
+        "Finished exchanges by status class; a client that left before its answer is a 4xx (499).";
     REQUEST_DURATION = Histogram "baton_request_duration_seconds" ["route", "upstream"]
         "Time from the first byte of a request to the last byte of its answer, every attempt included.";
     RETRIES = Counter "baton_retries_total" ["upstream", "reason"]
