@@ -43,6 +43,7 @@ use std::net::IpAddr;
 use crate::config::model::{Master, StrategyKind, Upstream};
 
 pub use geo::Place;
+pub use rendezvous::client_hash;
 
 /// Members a balancer can tell apart; further ones are never picked, so validation has to refuse them.
 ///

@@ -171,6 +171,7 @@ impl Attempt<'_> {
                         Poll::Ready(Ok(_)) => {
                             if !*got_byte {
                                 *got_byte = true;
+                                self.pool.master.touched(clock::now());
                                 self.watched.wait_over();
                             }
                         }

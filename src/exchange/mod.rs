@@ -313,6 +313,7 @@ impl Exchange<'_> {
         if again && progress.attempts >= settings.retry.attempts.min(ATTEMPTS_MAX as u32) {
             return Err(ended);
         }
+        let mut paid = !again;
         // A queue may send its waiters away when its master fails; each of them picks again once for each master.
         for _ in 0..=upstream.pools.len() {
             let now = clock::now();
@@ -323,10 +324,11 @@ impl Exchange<'_> {
                 Err(NoMaster::Unavailable) => return Err(End::NoMaster),
                 Err(NoMaster::Full) => return Err(End::QueueFull),
             };
-            if again && !upstream.shared.budget.try_withdraw(now) {
+            if !paid && !upstream.shared.budget.try_withdraw(now) {
                 upstream.counters.increment(UpstreamSlot::BudgetExhausted);
                 return Err(if ended == End::Timeout { ended } else { End::BudgetExhausted });
             }
+            paid = true;
             let pool = &upstream.pools[picked.position];
             if !pool.master.permits().try_acquire() {
                 self.watched.arm(now.saturating_add(clock::micros(settings.limits.queue_timeout)).min(deadline));
@@ -340,6 +342,7 @@ impl Exchange<'_> {
                     Ok(Some(Err(AcquireError::Repick))) => continue,
                     Ok(Some(Err(AcquireError::QueueFull))) => return Err(End::QueueFull),
                     Ok(None) => return Err(End::Client(ClientEnd::Gone)),
+                    Err(_) if clock::now() >= deadline => return Err(End::Timeout),
                     Err(_) => return Err(End::QueueTimeout),
                 }
             }
@@ -423,7 +426,9 @@ impl Progress {
     }
 }
 
-fn others_usable(upstream: &LocalUpstream, position: usize) -> bool {
+/// Whether the upstream has a usable master besides the one at `position`: the last one is not ejected.
+#[must_use]
+pub fn others_usable(upstream: &LocalUpstream, position: usize) -> bool {
     let usable =
         |(other, pool): (usize, &Rc<Pool>)| other != position && pool.master.admission().tier() <= Tier::Reserved;
     upstream.pools.iter().enumerate().any(usable)

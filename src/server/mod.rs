@@ -28,12 +28,13 @@ use crate::health::checker::{Change, Checker, Event, MonitoredMaster};
 use crate::health::counter::Sign;
 use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, bind};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, LogLevel};
 use crate::telemetry::{Telemetry, names};
 use crate::tls;
 use crate::upstream::admission::Health;
+use crate::upstream::master::Master;
 use crate::worker::{self, Phase, Supplies, Worker};
 
 /// How long the start waits for the first verdict about each master. Until then connections wait in the kernel.
@@ -151,7 +152,7 @@ async fn serve(
     });
     let admin_address = admin_socket.address();
     let admin = start_admin(admin_socket, &control)?;
-    first_verdicts(&snapshot).await;
+    verdicts(&snapshot, |_| true).await;
     announce(&control, &snapshot, listeners, &admin_address)?;
     let fast = watch_over(&control, files).await?;
     stop(&control, &phase, workers, if fast { Duration::ZERO } else { drain_timeout }).await;
@@ -252,15 +253,20 @@ fn on_change(telemetry: Arc<Telemetry>, published: Arc<ArcSwap<Snapshot>>) -> Ar
     })
 }
 
-/// Waits until each master has a verdict, but not for long: a hanging one must not keep the others from serving.
-async fn first_verdicts(snapshot: &Snapshot) {
-    let unknown = || snapshot.masters().any(|(_, _, master)| master.admission().health() == Health::Unknown);
+/// Waits until each master has a verdict, and an address, in the upstreams that `wanting` says are in want of one; but not
+/// for long: a master that hangs must not keep the others from serving. Those still unknown stay out of rotation
+/// until their probe is answered.
+async fn verdicts(snapshot: &Snapshot, wanting: impl Fn(&Upstream) -> bool) {
+    let open = |master: &Master| {
+        let nameless = matches!(master.address(), model::Address::Name { .. }) && master.addresses().is_empty();
+        master.admission().health() == Health::Unknown || nameless
+    };
+    let any_open = |upstream: &Upstream| wanting(upstream) && upstream.masters.iter().any(|master| open(master));
     let waiting = async {
-        while unknown() {
+        while snapshot.upstreams.iter().any(|upstream| any_open(upstream)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // Those still unknown stay out of rotation until their probe is answered.
     let _ = tokio::time::timeout(FIRST_VERDICTS, waiting).await;
 }
 
@@ -292,9 +298,9 @@ async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>) -> Result<bool,
                 if let Err(error) = control.access_log.reopen() {
                     tracing::error!(%error, "cannot reopen the access log");
                 }
-                files.follow(control.reload(true));
+                files.follow(control.reload(true).await);
             }
-            () = files.changed() => files.follow(control.reload(false)),
+            () = files.changed() => files.follow(control.reload(false).await),
             _ = upkeep.tick() => control.upkeep(),
             _ = terminate.recv() => return Ok(false),
             _ = interrupt.recv() => return Ok(true),

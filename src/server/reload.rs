@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::{Control, Failure, Ready, certificates, monitored};
+use super::{Control, Failure, Ready, certificates, monitored, verdicts};
 use crate::config::model::{Config, Listener};
 use crate::config::{self, Loaded};
 use crate::listener::bind::bind;
 use crate::snapshot::Snapshot;
 use crate::telemetry::names;
+use crate::upstream::admission::Tier;
 
 /// Findings about one configuration that go to the log; `baton check` shows all of them.
 const FINDINGS_MAX: usize = 10;
@@ -31,13 +32,12 @@ impl Control {
     /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds. A
     /// configuration that is wrong in the same way as before is not logged again unless somebody
     /// `asked` for the reload.
-    pub fn reload(&self, asked: bool) -> Option<Vec<PathBuf>> {
-        let outcome = config::load(&self.path).map_err(Failure::Config).and_then(|loaded| {
-            if *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash {
-                return Ok(None);
-            }
-            Ok(Some(self.apply(loaded)?))
-        });
+    pub async fn reload(&self, asked: bool) -> Option<Vec<PathBuf>> {
+        let outcome = match config::load(&self.path) {
+            Ok(loaded) if *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash => Ok(None),
+            Ok(loaded) => self.apply(loaded).await.map(Some).map_err(Failure::Runtime),
+            Err(diagnostics) => Err(Failure::Config(diagnostics)),
+        };
         let counted = |outcome| self.telemetry.cold.counter(&names::CONFIG_RELOADS, &[outcome]).increment(1);
         match outcome {
             Ok(None) => {
@@ -67,14 +67,14 @@ impl Control {
         }
     }
 
-    fn apply(&self, loaded: Loaded) -> Result<Vec<PathBuf>, String> {
+    async fn apply(&self, loaded: Loaded) -> Result<Vec<PathBuf>, String> {
         let Loaded { config, warnings, hash, files } = loaded;
         let previous = self.published.load_full();
         let plan = self.plan(&previous.config, &config)?;
+        self.log_level.set(&config.logging.level).map_err(|error| error.to_string())?;
         self.access_log
             .reconfigure(&config.logging.access_log)
             .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
-        self.log_level.set(&config.logging.level).map_err(|error| error.to_string())?;
         // From here on nothing can fail.
         for warning in warnings.lines(FINDINGS_MAX) {
             tracing::warn!("{warning}");
@@ -83,8 +83,11 @@ impl Control {
             tracing::info!("configuration: {change}");
         }
         let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
-        self.published.store(snapshot.clone());
         self.checker.update(monitored(&snapshot));
+        // An upstream whose masters are all new would answer 503 until their first probes are back.
+        verdicts(&snapshot, |upstream| upstream.masters.iter().all(|master| master.admission().tier() == Tier::Out))
+            .await;
+        self.published.store(snapshot.clone());
         self.carry_out(plan);
         *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
         tracing::info!(generation = snapshot.generation, "configuration reloaded");

@@ -133,3 +133,20 @@ async fn a_file_written_again_without_a_change_makes_no_generation() {
     .await;
     assert_eq!(baton.generation().await, generation);
 }
+
+#[tokio::test]
+async fn masters_that_are_all_replaced_at_once_are_probed_before_they_take_over() {
+    let _machine = among_others().await;
+    let masters = masters(["a", "b", "c", "d"]).await;
+    let baton = Baton::start(&Config::of(&masters[..2]).upstream(PROBES)).await;
+    let mut client = Client::connect(baton.address()).await;
+
+    baton.write(&Config::of(&masters[2..]).upstream(PROBES));
+    baton.hang_up();
+    eventually("an answer of a new master", async || {
+        let answer = client.get("/").await;
+        assert_eq!(answer.status, 200);
+        ["c", "d"].contains(&answer.master()).then_some(())
+    })
+    .await;
+}

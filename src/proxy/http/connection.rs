@@ -13,7 +13,7 @@ use super::upload::{Upload, UploadLimits};
 use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
 use crate::exchange::local::{Generation, Local};
-use crate::exchange::{Answer, End, Exchange, Failed};
+use crate::exchange::{Answer, End, Exchange, Failed, others_usable};
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Version};
 use crate::http::scan::HeadScan;
@@ -315,18 +315,19 @@ impl Connection {
 
     /// Puts the master's connection back, or charges the master for having broken off.
     fn settle(&self, generation: &Generation, answer: Answer, passed: Passed, upstream: usize) {
-        let Answer { connection, uploading, place, .. } = answer;
-        let now = clock::now();
+        let Answer { connection, uploading, place, master, .. } = answer;
+        let upstream = &generation.upstreams[upstream];
+        let (now, others) = (clock::now(), || others_usable(upstream, master));
         match passed {
             Passed::Whole if connection.response.keep_alive && !uploading && connection.buffer.is_empty() => {
-                let max_idle = generation.upstreams[upstream].shared.settings.pool.max_idle;
+                let max_idle = upstream.shared.settings.pool.max_idle;
                 place.pool().put(connection, now, max_idle);
             }
             Passed::CutShort => {
-                place.pool().master.failed(now, Failure::Reset, None, || true);
+                place.pool().master.failed(now, Failure::Reset, None, others);
             }
             Passed::Stalled => {
-                place.pool().master.failed(now, Failure::Timeout, None, || true);
+                place.pool().master.failed(now, Failure::Timeout, None, others);
             }
             Passed::Whole | Passed::ClientGone => {}
         }
@@ -378,7 +379,8 @@ impl Connection {
         started: Micros,
     ) -> Next {
         if !prepared.upgrade {
-            answer.place.pool().master.failed(clock::now(), Failure::BadResponse, None, || true);
+            let others = || others_usable(&generation.upstreams[prepared.upstream], answer.master);
+            answer.place.pool().master.failed(clock::now(), Failure::BadResponse, None, others);
             let failed = Failed { end: End::BadGateway, master: Some(answer.master), attempts: answer.attempts };
             drop(answer);
             // Its own body is still in the buffer: the connection ends here.
@@ -394,7 +396,7 @@ impl Connection {
         let mut moved = tunnel::Moved::default();
         if let Ok(Ok(())) = self.watched.guard(self.client.stream.write_all(&scratch.out)).await {
             let idle = clock::micros(limits.tunnel_timeout);
-            moved = tunnel::run(&mut self.client, connection, &self.watched, idle).await;
+            moved = tunnel::run(&mut self.client, connection, &answer.place, &self.watched, idle).await;
         }
         self.entrance.counters.increment(ListenerSlot::TunnelsClosed);
         let told = Told {

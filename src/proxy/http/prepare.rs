@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::entrance::Peer;
-use crate::balance::{Key, Place, stable_hash};
+use crate::balance::{Key, Place, client_hash, stable_hash};
 use crate::config::model::{AffinityKey, Listener, Upstream};
 use crate::exchange::headers::{Forwarding, write_request_head};
 use crate::exchange::local::Generation;
@@ -165,10 +165,7 @@ impl Inlet<'_> {
     fn keys(&self, request: &Request<'_>, listener: &Listener, upstream: &Upstream) -> (Key, Option<u64>) {
         let client = self.peer.address.map(|peer| client_address(request, listener, peer));
         let pin = upstream.affinity.as_ref().and_then(|affinity| match &affinity.key {
-            AffinityKey::ClientIp => client.map(|client| match client {
-                IpAddr::V4(v4) => stable_hash(&v4.octets()),
-                IpAddr::V6(v6) => stable_hash(&v6.octets()),
-            }),
+            AffinityKey::ClientIp => client.map(client_hash),
             AffinityKey::Header(name) => request.field(name).map(stable_hash),
             AffinityKey::Cookie(name) => request.cookie(name).map(stable_hash),
         });

@@ -116,7 +116,7 @@ pub async fn pass_on(
             Ok(Ok(0)) if matches!(passing.reader, Reader::UntilClose) => passing.end(out),
             Ok(Ok(0) | Err(_)) if given_up => break Passed::ClientGone,
             Ok(Ok(0) | Err(_)) => break Passed::CutShort,
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => answer.place.pool().master.touched(clock::now()),
             Err(()) if given_up || (uploading && !asking.blames_master()) => break Passed::ClientGone,
             Err(()) => break Passed::Stalled,
         }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use super::client::Client;
 use crate::clock::{self, Micros};
+use crate::exchange::InFlight;
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
@@ -26,7 +27,13 @@ struct Pump {
 }
 
 /// Passes bytes both ways, what is buffered first, until both sides have ended, either breaks, or none came for `idle`.
-pub async fn run(client: &mut Client, connection: &mut Connection, watched: &Watched<Pool>, idle: Micros) -> Moved {
+pub async fn run(
+    client: &mut Client,
+    connection: &mut Connection,
+    place: &InFlight,
+    watched: &Watched<Pool>,
+    idle: Micros,
+) -> Moved {
     let (mut up, mut down) = (Pump { ended: client.half_closed, ..Pump::default() }, Pump::default());
     let mut moved = u64::MAX;
     let _ = watched
@@ -35,7 +42,9 @@ pub async fn run(client: &mut Client, connection: &mut Connection, watched: &Wat
             let down_state = down.poll(cx, &connection.stream, &mut connection.buffer, &client.stream);
             if moved != up.moved + down.moved {
                 moved = up.moved + down.moved;
-                watched.arm(clock::now().saturating_add(idle));
+                let now = clock::now();
+                place.pool().master.touched(now);
+                watched.arm(now.saturating_add(idle));
             }
             match (up_state, down_state) {
                 (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
