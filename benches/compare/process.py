@@ -38,7 +38,7 @@ def privileged():
 
 @contextlib.contextmanager
 def ahead_of_others():
-    """Gives this session the priority of its programs: where sessions share the cores, nice counts only within one."""
+    """Gives the scheduling group that its programs share their priority: between groups a nice value does not count."""
     group = pathlib.Path("/proc/self/autogroup")
     if not (privileged() and group.exists()):
         yield
