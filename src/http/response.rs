@@ -15,8 +15,6 @@ pub struct Response {
     pub keep_alive: bool,
     /// Bytes of the head, blank line included.
     pub length: usize,
-    /// `Retry-After` in whole seconds, where it is given so.
-    pub retry_after: Option<u64>,
     /// Where the reason phrase stands.
     reason: (usize, usize),
     /// The value of `Upgrade`, for a 101.
@@ -70,7 +68,6 @@ impl Response {
         self.status = status;
         self.length = raw.len();
         self.reason = span(raw, parsed.reason.unwrap_or_default().as_bytes());
-        self.retry_after = None;
         self.upgrade = (0, 0);
         self.judge_fields(raw, parsed.headers, minor, to_head)
     }
@@ -153,9 +150,6 @@ impl Response {
                     }
                 }
                 Some(Known::Upgrade) => self.upgrade = span(raw, header.value),
-                None if header.name.eq_ignore_ascii_case("retry-after") => {
-                    self.retry_after = fields::content_length(header.value);
-                }
                 _ => {}
             }
         }

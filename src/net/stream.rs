@@ -64,13 +64,8 @@ impl Stream {
         matches!(&*self.0.borrow(), Carrier::Tls(_))
     }
 
-    /// Waits for bytes, the end or an error without needing a buffer, so that an idle connection holds none.
-    /// Cancel-safe. A TLS connection may report readiness for a record that carries no data.
-    pub async fn readable(&self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_readable(cx)).await
-    }
-
-    /// See [`Stream::readable`].
+    /// Waits for bytes, the end or an error without needing a buffer, so that an idle connection holds none. A TLS
+    /// connection may report readiness for a record that carries no data.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &*self.0.borrow() {
             Carrier::Tcp(stream) => stream.poll_read_ready(cx),

@@ -134,11 +134,6 @@ impl<T> Watched<T> {
         self.watch.slots.borrow_mut().deadlines[self.index] = deadline;
     }
 
-    /// No deadline from here on.
-    pub fn disarm(&self) {
-        self.arm(NEVER);
-    }
-
     /// From here on `what` owes this exchange its first byte.
     pub fn wait_for(&self, what: Rc<T>, since: Micros) {
         *self.slot.waits_for.borrow_mut() = Some(what);
