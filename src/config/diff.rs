@@ -322,12 +322,13 @@ fn health(check: &HealthCheck) -> Values {
 }
 
 fn retries(retry: &Retry) -> Values {
-    let Retry { attempts, per_try_timeout, non_idempotent, on_status, body_bytes, budget } = retry;
+    let Retry { attempts, per_try_timeout, non_idempotent, replay_stale, on_status, body_bytes, budget } = retry;
     let RetryBudget { percent, interval, min_retry_rate } = budget;
     vec![
         ("retry.attempts", some(attempts)),
         ("retry.per_try_timeout", some(show_time(*per_try_timeout))),
         ("retry.non_idempotent", some(non_idempotent)),
+        ("retry.replay_stale", some(replay_stale)),
         ("retry.on_status", list(on_status, ToString::to_string)),
         ("retry.body_bytes", some(show_size(*body_bytes as u64))),
         ("retry.budget.percent", some(percent)),

@@ -324,6 +324,10 @@ shape! {
         /// Whether a request that was sent and got no byte of an answer may go to another master although its method is
         /// not idempotent (POST, PATCH). The masters must then expect repeats.
         non_idempotent: Bool = "false",
+        /// Whether a request is sent once more, on a new connection to the same master, when a kept connection ended
+        /// before the first byte of an answer. It was most likely closed while idle; `false` rules out that a request
+        /// that may not be repeated is.
+        replay_stale: Bool = "true",
         /// Status codes that are tried elsewhere, for requests that may be repeated.
         on_status: List<Int<400, 599>> = "[502, 503, 504]",
         /// A request with a larger body is tried once.

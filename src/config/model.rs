@@ -325,6 +325,9 @@ pub struct Retry {
     /// Whether a request that was sent and got no byte of an answer may go to another master although its method is
     /// not idempotent.
     pub non_idempotent: bool,
+    /// Whether a request on a pooled connection that ended before the first byte of an answer is sent once more on a new
+    /// one, whatever its method. Default true.
+    pub replay_stale: bool,
     pub on_status: Vec<u16>,
     /// Bodies up to this size are kept for a retry; a larger one is tried once. Default 4 MiB.
     pub body_bytes: usize,

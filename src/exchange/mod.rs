@@ -5,7 +5,7 @@
 //!
 //! The rules, in the order in which they apply to an attempt that brought no answer:
 //! 1. A pooled connection that ended before the first byte of an answer was closed while idle. The request goes once more to
-//!    the same master on a new connection; nobody is charged.
+//!    the same master on a new connection; nobody is charged. With `replay_stale: false` only where rule 3 allows a repeat.
 //! 2. Whatever the master cannot have seen goes to another master, any method.
 //! 3. What it may have seen goes to another master when the method is idempotent or the configuration says that repeats
 //!    are expected (`non_idempotent`).
@@ -265,12 +265,12 @@ impl Exchange<'_> {
             let mut outcome = attempt.run(requester, false).await;
             if outcome.as_ref().is_err_and(|broken| *broken == Broken::Stale) {
                 progress.sent = true;
+                let replayed = upstream.shared.settings.retry.replay_stale || self.may_repeat(upstream);
+                if !replayed || !requester.rewind() {
+                    return Err(progress.failed(End::BadGateway));
+                }
                 pool.counters.increment(MasterSlot::StaleReplays);
-                outcome = if requester.rewind() {
-                    attempt.run(requester, true).await
-                } else {
-                    Err(Broken::Failed { failure: Failure::Reset, reason: RetryReason::Reset, sent: true })
-                };
+                outcome = attempt.run(requester, true).await;
             }
             match outcome {
                 Ok(answered) => {

@@ -248,6 +248,32 @@ async fn a_stale_pooled_connection_is_replaced_without_anyone_noticing() {
 }
 
 #[tokio::test]
+async fn without_the_replay_a_post_on_a_stale_connection_is_not_repeated() {
+    let _machine = among_others().await;
+    let (baton, master, mut client) = between_with(Config::empty().upstream("retry: { replay_stale: false }")).await;
+    for (method, status) in [("GET", "200"), ("POST", "502")] {
+        client.send(format!("{method} /1 HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        let mut first = master.accept().await;
+        first.head().await;
+        first.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        client.head().await;
+        client.send(format!("{method} /2 HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        first.head().await;
+        drop(first);
+        if status == "200" {
+            let mut second = master.accept().await;
+            second.head().await;
+            second.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        }
+        let head = client.head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{method}: {head}");
+    }
+    // Nobody is charged for a connection that was closed while idle.
+    let master = baton.master("a").await;
+    assert_eq!((&master["ejected"], &master["suspect"]), (&false.into(), &false.into()));
+}
+
+#[tokio::test]
 async fn a_request_that_a_master_may_have_seen_is_repeated_only_if_that_is_harmless() {
     let _machine = among_others().await;
     let (one, two) = (RawMaster::bind().await, RawMaster::bind().await);

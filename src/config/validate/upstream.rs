@@ -227,6 +227,7 @@ fn retry(checker: &mut Checker<'_, '_>, rules: &file::Retry) -> Option<Retry> {
         attempts: rules.attempts.get()?.u32(),
         per_try_timeout: rules.per_try_timeout.get()?.0,
         non_idempotent: rules.non_idempotent.get()?.0,
+        replay_stale: rules.replay_stale.get()?.0,
         on_status: statuses?.into_iter().map(Int::u16).collect(),
         body_bytes: rules.body_bytes.get()?.usize(),
         budget: RetryBudget {
