@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::local::Local;
+use super::sending::Sending;
 use super::{ClientEnd, Requester, UploadError};
 use crate::clock::{self, Micros};
 use crate::config::model;
+use crate::http::request::Framing;
 use crate::http::scan::HeadScan;
 use crate::net::watch::{Fired, Watched};
 use crate::telemetry::hot::{ConnectOutcome, MasterSlot, RetryReason};
@@ -29,6 +31,7 @@ pub struct Attempt<'a> {
     pub settings: &'a model::Upstream,
     pub watched: &'a Watched<Pool>,
     pub head: &'a [u8],
+    pub framing: Framing,
     pub to_head: bool,
     /// Waits for the answer although the master has been given up.
     pub in_panic: bool,
@@ -42,8 +45,8 @@ pub struct Attempt<'a> {
 #[derive(Debug)]
 pub struct Answered {
     pub connection: Box<Connection>,
-    /// The answer came before the request had been sent whole.
-    pub uploading: bool,
+    /// What is left to send, when the answer came before the request had been sent whole.
+    pub sending: Option<Sending>,
     /// From the end of the request to the first byte of the answer.
     pub latency: Micros,
 }
@@ -88,7 +91,7 @@ impl Attempt<'_> {
         let outcome = self.converse(&mut connection, requester, &mut got_byte).await;
         self.watched.wait_over();
         match outcome {
-            Ok((uploading, latency)) => Ok(Answered { connection, uploading, latency }),
+            Ok((sending, latency)) => Ok(Answered { connection, sending, latency }),
             Err(Broken::Failed { failure: Failure::Reset, .. }) if connection.reused && !got_byte => Err(Broken::Stale),
             Err(broken) => Err(broken),
         }
@@ -115,26 +118,26 @@ impl Attempt<'_> {
         Err(Broken::Failed { failure, reason: RetryReason::Connect, sent: false })
     }
 
-    /// Sends the request and reads up to the head of the final answer. Returns whether the upload goes on, and the
+    /// Sends the request and reads up to the head of the final answer. Returns what is left to send, and the
     /// latency.
     async fn converse<R: Requester>(
         &self,
         connection: &mut Connection,
         requester: &mut R,
         got_byte: &mut bool,
-    ) -> Result<(bool, Micros), Broken> {
+    ) -> Result<(Option<Sending>, Micros), Broken> {
         let per_try = clock::micros(self.settings.retry.per_try_timeout);
         let mut sent_at = clock::now();
         self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
         let whole = requester.whole_body();
-        let mut uploading = whole.is_none();
-        let sending = connection.stream.write_both(self.head, whole.unwrap_or_default());
-        match self.watched.guard(sending).await {
+        let mut sending = whole.is_none().then(|| Sending::new(self.framing == Framing::Chunked));
+        let writing = connection.stream.write_both(self.head, whole.unwrap_or_default());
+        match self.watched.guard(writing).await {
             Ok(Ok(())) => {}
             Ok(Err((_, written))) => return Err(broken(Failure::Reset, RetryReason::Reset, written > 0)),
             Err(fired) => return Err(self.fired(fired, false)),
         }
-        if !uploading {
+        if sending.is_none() {
             self.owe(sent_at);
         }
         let mut scan = HeadScan::default();
@@ -144,10 +147,10 @@ impl Attempt<'_> {
                 if let Some(fired) = self.watched.fired() {
                     return Poll::Ready(Event::Fired(fired));
                 }
-                if uploading {
-                    match requester.poll_upload(cx, &connection.stream, self.watched) {
+                if let Some(upload) = &mut sending {
+                    match upload.poll(cx, requester, &connection.stream, self.watched) {
                         Poll::Ready(Ok(())) => {
-                            uploading = false;
+                            sending = None;
                             sent_at = clock::now();
                             self.deadline.set(self.deadline.get().min(sent_at.saturating_add(self.timeout)));
                             self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
@@ -184,7 +187,10 @@ impl Attempt<'_> {
                 Event::Head(length) => length,
                 Event::Closed => return Err(broken(Failure::Reset, RetryReason::Reset, true)),
                 Event::Malformed => return Err(broken(Failure::BadResponse, RetryReason::Reset, true)),
-                Event::Fired(fired) => return Err(self.fired(fired, uploading && !requester.blames_master())),
+                Event::Fired(fired) => {
+                    let client_paused = sending.as_ref().is_some_and(|upload| !upload.waits_for_master());
+                    return Err(self.fired(fired, client_paused));
+                }
                 Event::Client(end) => return Err(Broken::Client(end)),
             };
             let now = clock::now();
@@ -194,7 +200,7 @@ impl Attempt<'_> {
                 return Err(broken(Failure::BadResponse, RetryReason::Reset, true));
             }
             if !connection.response.is_interim() {
-                return Ok((uploading, now.saturating_sub(sent_at)));
+                return Ok((sending, now.saturating_sub(sent_at)));
             }
             interim_responses += 1;
             if interim_responses > INTERIM_RESPONSES_MAX {

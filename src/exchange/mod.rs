@@ -12,11 +12,13 @@
 //! 4. Never to a master that this exchange has tried, never beyond `attempts`, the retry budget or the exchange's time, and
 //!    only when the body is still at hand from its start.
 
+pub mod answer;
 pub mod attempt;
 pub mod budget;
 pub mod headers;
 pub mod local;
 pub mod pick;
+pub mod sending;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -28,13 +30,13 @@ use crate::clock::{self, Micros};
 use crate::http::problem::Problem;
 use crate::http::request::Framing;
 use crate::http::response::Response;
-use crate::net::stream::Stream;
 use crate::net::watch::Watched;
 use crate::telemetry::hot::{MasterSlot, Refusal, RetryReason, UpstreamSlot};
 use crate::upstream::admission::Tier;
-use crate::upstream::connection::{Connection, Pool};
+use crate::upstream::connection::Pool;
 use crate::upstream::master::{Failure, Trial};
 use crate::upstream::permit::AcquireError;
+use answer::Answer;
 use attempt::{Answered, Attempt, Broken};
 use local::{Generation, Local, LocalUpstream};
 use pick::{ATTEMPTS_MAX, NoMaster, Picked, Tried, Wish};
@@ -44,17 +46,15 @@ pub trait Requester {
     /// The body, when all of it is here; empty when there is none.
     fn whole_body(&self) -> Option<&[u8]>;
 
-    /// Passes on what has come of the body, and sets the watch to how long the next piece may take. Ready when all of it
-    /// has been passed on. May be called again after an error.
-    fn poll_upload(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &Stream,
-        watched: &Watched<Pool>,
-    ) -> Poll<Result<(), UploadError>>;
+    /// The next part of a body that is not here whole, from the first byte that [`Requester::sent`] was not told about:
+    /// what is given and not sent is given again, unchanged. May be called again after an error.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part<'_>, ClientEnd>>;
 
-    /// Whether a pause in the upload is the master's, which takes nothing, rather than the client's, which sends nothing.
-    fn blames_master(&self) -> bool;
+    /// This many bytes of the part last given have been sent.
+    fn sent(&mut self, count: usize);
+
+    /// The longest pause in a body, of either side.
+    fn pause(&self) -> Micros;
 
     /// Goes back to the start of the body; false when that is gone.
     fn rewind(&mut self) -> bool;
@@ -64,6 +64,15 @@ pub trait Requester {
 
     /// Passes on an interim response.
     fn interim(&mut self, response: &Response, raw: &[u8]) -> impl Future<Output = Result<(), ClientEnd>>;
+}
+
+/// A part of a request body, without any framing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Never empty.
+    Data(&'a [u8]),
+    /// The body is complete. The trailers are header lines, each with its line end, and safe to pass on.
+    End { trailers: &'a [u8] },
 }
 
 /// Why a body could not be passed on.
@@ -93,6 +102,8 @@ pub struct Exchange<'a> {
     pub watched: &'a Watched<Pool>,
     /// The request head for the master.
     pub head: &'a [u8],
+    /// What the head says about the body.
+    pub framing: Framing,
     pub to_head: bool,
     pub idempotent: bool,
     pub key: Key,
@@ -105,18 +116,6 @@ pub struct Exchange<'a> {
 /// A place at a master; dropping it lets the next exchange in.
 #[derive(Debug)]
 pub struct InFlight(Rc<Pool>);
-
-/// An answer whose body is still to be read from `connection`.
-#[derive(Debug)]
-pub struct Answer {
-    pub connection: Box<Connection>,
-    /// The answer came before the request had been sent whole.
-    pub uploading: bool,
-    pub place: InFlight,
-    /// Position of the master in its upstream.
-    pub master: usize,
-    pub attempts: u32,
-}
 
 /// An exchange that ended without an answer.
 #[derive(Debug, Clone, Copy)]
@@ -246,7 +245,7 @@ impl Exchange<'_> {
                 Err(end) => return spare.ok_or(progress.failed(end)),
             };
             if let Some(answer) = spare.take() {
-                answer.place.pool().recycle(answer.connection, upstream.shared.settings.pool.max_idle);
+                answer.recycle(upstream);
             }
             progress.attempts += 1;
             progress.last = Some(picked.position);
@@ -257,6 +256,7 @@ impl Exchange<'_> {
                 settings: &upstream.shared.settings,
                 watched: self.watched,
                 head: self.head,
+                framing: self.framing,
                 to_head: self.to_head,
                 in_panic: picked.in_panic,
                 deadline: &deadline,
@@ -367,7 +367,7 @@ impl Exchange<'_> {
         picked: Picked,
         progress: &mut Progress,
     ) -> (Answer, bool) {
-        let Answered { connection, uploading, latency } = answered;
+        let Answered { connection, sending, latency } = answered;
         let (status, now) = (connection.response.status, clock::now());
         let master = &place.pool().master;
         let listed = upstream.shared.settings.retry.on_status.contains(&status);
@@ -380,13 +380,13 @@ impl Exchange<'_> {
         } else {
             master.succeeded(now, latency, picked.trial);
         }
-        let again = listed && !uploading && self.may_repeat(upstream);
+        let again = listed && sending.is_none() && self.may_repeat(upstream);
         if again {
             progress.reason = Some(RetryReason::Status);
             progress.sent = true;
         }
         let attempts = progress.attempts;
-        (Answer { connection, uploading, place, master: picked.position, attempts }, again)
+        (Answer::new(connection, sending, place, picked.position, attempts), again)
     }
 
     /// Charges the master with a broken attempt, and notes what it means for the next one.
@@ -432,21 +432,4 @@ pub fn others_usable(upstream: &LocalUpstream, position: usize) -> bool {
     let usable =
         |(other, pool): (usize, &Rc<Pool>)| other != position && pool.master.admission().tier() <= Tier::Reserved;
     upstream.pools.iter().enumerate().any(usable)
-}
-
-impl Pool {
-    /// Keeps the connection of an answer nobody will read, if all of it is here already; else closes it.
-    fn recycle(&self, mut connection: Box<Connection>, max_idle: usize) {
-        let unread = match connection.response.framing.0 {
-            Framing::None => 0,
-            Framing::Length(length) => length,
-            Framing::Chunked | Framing::UntilClose => return,
-        };
-        let length = connection.response.length;
-        let here = connection.buffer.filled().len().saturating_sub(length) as u64;
-        if connection.response.keep_alive && here == unread {
-            connection.buffer.consume(length + here as usize);
-            self.put(connection, clock::now(), max_idle);
-        }
-    }
 }

@@ -125,7 +125,7 @@ impl ChunkedReader {
         if matches!(self.state, State::Done) { Ok(Piece::End { used }) } else { Ok(Piece::More { used }) }
     }
 
-    /// Writes the trailer section of a finished body, without fields that must not stand in one, and its blank line.
+    /// Writes the trailer lines of a finished body, without fields that must not stand there.
     ///
     /// # Errors
     /// [`BadChunk`] when the fields are malformed or too many.
@@ -140,7 +140,6 @@ impl ChunkedReader {
                 out.extend_from_slice(b"\r\n");
             }
         }
-        out.extend_from_slice(b"\r\n");
         Ok(())
     }
 
@@ -162,7 +161,8 @@ pub fn write_chunk(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_chunk_size(size: usize, out: &mut Vec<u8>) {
+/// Writes the line that a chunk of `size` bytes begins with; 0 begins the end of the body.
+pub fn write_chunk_size(size: usize, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
     for position in (0..digits).rev() {
@@ -213,7 +213,7 @@ mod tests {
         let wire = b"4;a=\"b\"\r\nWiki\r\n05\r\npedia\r\n0\r\nX-Sum: 9\r\nHost: evil\r\n\r\nnext";
         for step in 1..=wire.len() {
             let (data, trailers, left) = read(wire, step).unwrap().unwrap();
-            assert_eq!((&data[..], &trailers[..], left), (&b"Wikipedia"[..], &b"X-Sum: 9\r\n\r\n"[..], 4), "{step}");
+            assert_eq!((&data[..], &trailers[..], left), (&b"Wikipedia"[..], &b"X-Sum: 9\r\n"[..], 4), "{step}");
         }
     }
 
@@ -264,7 +264,7 @@ mod tests {
             wire.extend_from_slice(b"0\r\n\r\n");
             let (data, trailers, left) = read(&wire, step).unwrap().unwrap();
             prop_assert_eq!(data, parts.concat());
-            prop_assert_eq!((&trailers[..], left), (&b"\r\n"[..], 0));
+            prop_assert_eq!((&trailers[..], left), (&b""[..], 0));
         }
 
         #[test]

@@ -3,13 +3,12 @@
 use std::task::{Context, Poll};
 
 use super::upload::Upload;
-use crate::exchange::{ClientEnd, Requester, UploadError};
+use crate::clock::Micros;
+use crate::exchange::{ClientEnd, Part, Requester};
 use crate::http::request::{Framing, Version};
 use crate::http::response::{Onward, Response};
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
-use crate::net::watch::Watched;
-use crate::upstream::connection::Pool;
 
 /// A connected client, and what it sent that has not been dealt with.
 #[derive(Debug)]
@@ -91,20 +90,24 @@ impl Requester for Asking<'_> {
         }
     }
 
-    fn poll_upload(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &Stream,
-        watched: &Watched<Pool>,
-    ) -> Poll<Result<(), UploadError>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part<'_>, ClientEnd>> {
         match &mut self.body {
-            Body::Whole(_) => Poll::Ready(Ok(())),
-            Body::Passing(upload) => upload.poll(cx, self.client, to, watched),
+            Body::Whole(_) => Poll::Ready(Ok(Part::End { trailers: &[] })),
+            Body::Passing(upload) => upload.poll(cx, self.client),
         }
     }
 
-    fn blames_master(&self) -> bool {
-        matches!(&self.body, Body::Passing(upload) if upload.is_blocked())
+    fn sent(&mut self, count: usize) {
+        if let Body::Passing(upload) = &mut self.body {
+            upload.sent(count);
+        }
+    }
+
+    fn pause(&self) -> Micros {
+        match &self.body {
+            Body::Whole(_) => 0,
+            Body::Passing(upload) => upload.pause(),
+        }
     }
 
     fn rewind(&mut self) -> bool {

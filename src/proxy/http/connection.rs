@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 use super::client::{Asking, Body, Client};
 use super::entrance::{Entrance, Peer};
 use super::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
-use super::respond::{self, Passed};
+use super::respond;
 use super::tunnel;
 use super::upload::{Upload, UploadLimits};
 use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
+use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::local::{Generation, Local};
-use crate::exchange::{Answer, End, Exchange, Failed, others_usable};
+use crate::exchange::{ClientEnd, End, Exchange, Failed};
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Version};
 use crate::http::scan::HeadScan;
@@ -23,7 +24,6 @@ use crate::net::watch::Watched;
 use crate::telemetry::access_log::{WorkerLog, entry::Entry};
 use crate::telemetry::hot::{ListenerSlot, Refusal};
 use crate::upstream::connection::Pool;
-use crate::upstream::master::Failure;
 
 /// How long a client that was refused is listened to before the connection is closed: closing while bytes arrive would
 /// reset the connection and could take the answer with it.
@@ -249,6 +249,7 @@ impl Connection {
             upstream: prepared.upstream,
             watched: &self.watched,
             head: &scratch.head,
+            framing: prepared.framing,
             to_head: prepared.to_head,
             idempotent: prepared.idempotent,
             key: prepared.key,
@@ -275,7 +276,7 @@ impl Connection {
                 return if next == Next::Request { Next::Linger } else { next };
             }
         };
-        let status = answer.connection.response.status;
+        let status = answer.status();
         if status == 101 {
             return self.tunnel(generation, prepared, answer, limits, scratch, started).await;
         }
@@ -297,39 +298,14 @@ impl Connection {
             bytes_in,
             bytes_out: outcome.written,
             protocol: prepared.version,
-            end: match outcome.passed {
-                Passed::Whole => "complete",
-                Passed::ClientGone => "client-gone",
-                Passed::CutShort => "answer-cut-short",
-                Passed::Stalled => "answer-stalled",
-            },
+            end: outcome.passed.word(),
         };
-        self.settle(generation, answer, outcome.passed, prepared.upstream);
+        answer.settle(outcome.passed, &generation.upstreams[prepared.upstream]);
         self.tell(generation, &told, scratch, started);
         match outcome {
             respond::Outcome { keep_alive: true, .. } => Next::Request,
             respond::Outcome { passed: Passed::Whole, .. } => Next::Linger,
             respond::Outcome { .. } => Next::Close,
-        }
-    }
-
-    /// Puts the master's connection back, or charges the master for having broken off.
-    fn settle(&self, generation: &Generation, answer: Answer, passed: Passed, upstream: usize) {
-        let Answer { connection, uploading, place, master, .. } = answer;
-        let upstream = &generation.upstreams[upstream];
-        let (now, others) = (clock::now(), || others_usable(upstream, master));
-        match passed {
-            Passed::Whole if connection.response.keep_alive && !uploading && connection.buffer.is_empty() => {
-                let max_idle = upstream.shared.settings.pool.max_idle;
-                place.pool().put(connection, now, max_idle);
-            }
-            Passed::CutShort => {
-                place.pool().master.failed(now, Failure::Reset, None, others);
-            }
-            Passed::Stalled => {
-                place.pool().master.failed(now, Failure::Timeout, None, others);
-            }
-            Passed::Whole | Passed::ClientGone => {}
         }
     }
 
@@ -354,16 +330,16 @@ impl Connection {
                     self.client.buffer.reserve(length.max(BUFFER_BYTES));
                     self.watched.arm(clock::now().saturating_add(timeout));
                     match self.watched.guard(self.client.buffer.fill(&self.client.stream)).await {
-                        Ok(Ok(0) | Err(_)) => return Err(End::Client(crate::exchange::ClientEnd::Gone)),
+                        Ok(Ok(0) | Err(_)) => return Err(End::Client(ClientEnd::Gone)),
                         Ok(Ok(_)) => {}
-                        Err(_) => return Err(End::Client(crate::exchange::ClientEnd::TooSlow)),
+                        Err(_) => return Err(End::Client(ClientEnd::TooSlow)),
                     }
                 }
                 Ok(Body::Whole(length))
             }
             length => {
                 let keep_max = generation.upstreams[prepared.upstream].shared.settings.retry.body_bytes;
-                let limits = UploadLimits { body_max: limits.body_bytes, keep_max, timeout };
+                let limits = UploadLimits { body_max: limits.body_bytes, keep_max, pause: timeout };
                 Ok(Body::Passing(Box::new(Upload::new(length, limits, self.shared.local.replay.clone()))))
             }
         }
@@ -379,24 +355,21 @@ impl Connection {
         started: Micros,
     ) -> Next {
         if !prepared.upgrade {
-            let others = || others_usable(&generation.upstreams[prepared.upstream], answer.master);
-            answer.place.pool().master.failed(clock::now(), Failure::BadResponse, None, others);
             let failed = Failed { end: End::BadGateway, master: Some(answer.master), attempts: answer.attempts };
-            drop(answer);
+            answer.reject(&generation.upstreams[prepared.upstream]);
             // Its own body is still in the buffer: the connection ends here.
             self.fail(generation, &Prepared { keep_alive: false, ..*prepared }, failed, 0, scratch, started).await;
             return Next::Linger;
         }
-        let connection = &mut *answer.connection;
         scratch.out.clear();
-        connection.response.write_switching(connection.buffer.filled(), &mut scratch.out);
-        connection.buffer.consume(connection.response.length);
+        let (response, raw) = answer.head();
+        response.write_switching(raw, &mut scratch.out);
         self.watched.arm(clock::now().saturating_add(clock::micros(limits.body_timeout)));
         self.entrance.counters.increment(ListenerSlot::TunnelsOpened);
         let mut moved = tunnel::Moved::default();
         if let Ok(Ok(())) = self.watched.guard(self.client.stream.write_all(&scratch.out)).await {
             let idle = clock::micros(limits.tunnel_timeout);
-            moved = tunnel::run(&mut self.client, connection, &answer.place, &self.watched, idle).await;
+            moved = tunnel::run(&mut self.client, &mut answer, &self.watched, idle).await;
         }
         self.entrance.counters.increment(ListenerSlot::TunnelsClosed);
         let told = Told {

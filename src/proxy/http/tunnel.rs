@@ -5,11 +5,11 @@ use std::task::{Context, Poll, ready};
 
 use super::client::Client;
 use crate::clock::{self, Micros};
-use crate::exchange::InFlight;
+use crate::exchange::answer::Answer;
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
-use crate::upstream::connection::{Connection, Pool};
+use crate::upstream::connection::Pool;
 
 /// Bytes that went through.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,19 +27,14 @@ struct Pump {
 }
 
 /// Passes bytes both ways, what is buffered first, until both sides have ended, either breaks, or none came for `idle`.
-pub async fn run(
-    client: &mut Client,
-    connection: &mut Connection,
-    place: &InFlight,
-    watched: &Watched<Pool>,
-    idle: Micros,
-) -> Moved {
+pub async fn run(client: &mut Client, answer: &mut Answer, watched: &Watched<Pool>, idle: Micros) -> Moved {
+    let (master, buffer, place) = answer.tunnel();
     let (mut up, mut down) = (Pump { ended: client.half_closed, ..Pump::default() }, Pump::default());
     let mut moved = u64::MAX;
     let _ = watched
         .guard(std::future::poll_fn(|cx| {
-            let up_state = up.poll(cx, &client.stream, &mut client.buffer, &connection.stream);
-            let down_state = down.poll(cx, &connection.stream, &mut connection.buffer, &client.stream);
+            let up_state = up.poll(cx, &client.stream, &mut client.buffer, master);
+            let down_state = down.poll(cx, master, buffer, &client.stream);
             if moved != up.moved + down.moved {
                 moved = up.moved + down.moved;
                 let now = clock::now();

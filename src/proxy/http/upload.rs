@@ -1,22 +1,18 @@
-//! A request body on its way to a master, piece by piece.
+//! A request body on its way to a master, piece by piece and without its framing.
 //!
 //! Bytes go from the client's buffer through one outgoing buffer to the master, and no faster than the master takes them:
 //! nothing is read from the client while something is unsent. Up to a limit the outgoing bytes are kept, so that another
 //! attempt can start from the beginning; a body that outgrows it, or the worker's allowance, is tried once.
 
-use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::client::Client;
-use crate::clock::{self, Micros};
+use crate::clock::Micros;
 use crate::exchange::local::ReplayAllowance;
-use crate::exchange::{ClientEnd, UploadError};
-use crate::http::chunked::{ChunkedReader, Piece, write_chunk};
+use crate::exchange::{ClientEnd, Part};
+use crate::http::chunked::{ChunkedReader, Piece};
 use crate::net::buffer::BUFFER_BYTES;
-use crate::net::stream::Stream;
-use crate::net::watch::Watched;
-use crate::upstream::connection::Pool;
 
 /// A body being passed on.
 #[derive(Debug)]
@@ -25,6 +21,8 @@ pub struct Upload {
     /// Bytes for the master: all since the start while they are kept for another attempt, else those not yet sent.
     outgoing: Vec<u8>,
     sent: usize,
+    /// The trailer lines, once all is received.
+    trailers: Vec<u8>,
     kept: bool,
     keep_max: usize,
     allowance: Rc<ReplayAllowance>,
@@ -32,10 +30,7 @@ pub struct Upload {
     received: u64,
     body_max: u64,
     /// The longest pause.
-    timeout: Micros,
-    begun: bool,
-    /// The last poll could not write, so a pause is the master's.
-    blocked: bool,
+    pause: Micros,
 }
 
 #[derive(Debug)]
@@ -50,7 +45,8 @@ enum Reader {
 pub struct UploadLimits {
     pub body_max: u64,
     pub keep_max: usize,
-    pub timeout: Micros,
+    /// The longest pause.
+    pub pause: Micros,
 }
 
 impl Upload {
@@ -61,15 +57,14 @@ impl Upload {
             reader: length.map_or_else(|| Reader::Chunked(ChunkedReader::default()), |left| Reader::Length { left }),
             outgoing: Vec::new(),
             sent: 0,
+            trailers: Vec::new(),
             kept: true,
             keep_max: limits.keep_max,
             allowance,
             allowed: 0,
             received: 0,
             body_max: limits.body_max,
-            timeout: limits.timeout,
-            begun: false,
-            blocked: false,
+            pause: limits.pause,
         }
     }
 
@@ -79,10 +74,10 @@ impl Upload {
         self.received
     }
 
-    /// Whether a pause now is the master's and not the client's.
+    /// See [`crate::exchange::Requester::pause`].
     #[must_use]
-    pub fn is_blocked(&self) -> bool {
-        self.blocked
+    pub fn pause(&self) -> Micros {
+        self.pause
     }
 
     /// Whether the client has sent all of it.
@@ -99,47 +94,32 @@ impl Upload {
         self.kept
     }
 
-    /// See [`crate::exchange::Requester::poll_upload`].
-    pub fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut Client,
-        to: &Stream,
-        watched: &Watched<Pool>,
-    ) -> Poll<Result<(), UploadError>> {
-        if !std::mem::replace(&mut self.begun, true) {
-            watched.arm(clock::now().saturating_add(self.timeout));
+    /// See [`crate::exchange::Requester::sent`].
+    pub fn sent(&mut self, count: usize) {
+        self.sent += count;
+        if !self.kept && self.sent == self.outgoing.len() {
+            self.outgoing.clear();
+            self.sent = 0;
         }
+    }
+
+    /// See [`crate::exchange::Requester::poll_body`].
+    pub fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<Result<Part<'_>, ClientEnd>> {
         loop {
             if self.sent < self.outgoing.len() {
-                match to.poll_write(cx, &[IoSlice::new(&self.outgoing[self.sent..])]) {
-                    Poll::Ready(Ok(count)) => self.sent += count,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(UploadError::Master)),
-                    Poll::Pending => {
-                        self.blocked = true;
-                        return Poll::Pending;
-                    }
-                }
-                if std::mem::take(&mut self.blocked) {
-                    watched.arm(clock::now().saturating_add(self.timeout));
-                }
-                continue;
-            }
-            if !self.kept {
-                self.outgoing.clear();
-                self.sent = 0;
+                return Poll::Ready(Ok(Part::Data(&self.outgoing[self.sent..])));
             }
             if self.is_received() {
-                return to.poll_flush(cx).map_err(|_| UploadError::Master);
+                return Poll::Ready(Ok(Part::End { trailers: &self.trailers }));
             }
             if client.buffer.is_empty() {
                 client.buffer.reserve(BUFFER_BYTES);
                 match ready!(client.buffer.poll_fill(cx, &client.stream)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(UploadError::Client(ClientEnd::Gone))),
-                    Ok(_) => watched.arm(clock::now().saturating_add(self.timeout)),
+                    Ok(0) | Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
+                    Ok(_) => {}
                 }
             }
-            self.take_in(client).map_err(UploadError::Client)?;
+            self.take_in(client)?;
         }
     }
 
@@ -163,13 +143,12 @@ impl Upload {
                 Reader::Chunked(reader) => match reader.next(input).map_err(|_| ClientEnd::Malformed)? {
                     Piece::Data { used, length } => {
                         self.received += length as u64;
-                        write_chunk(&input[used..used + length], &mut self.outgoing);
+                        self.outgoing.extend_from_slice(&input[used..used + length]);
                         used + length
                     }
                     Piece::More { used } => used,
                     Piece::End { used } => {
-                        self.outgoing.extend_from_slice(b"0\r\n");
-                        reader.write_trailers(&mut self.outgoing).map_err(|_| ClientEnd::Malformed)?;
+                        reader.write_trailers(&mut self.trailers).map_err(|_| ClientEnd::Malformed)?;
                         self.reader = Reader::Done;
                         used
                     }
