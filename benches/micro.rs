@@ -231,7 +231,7 @@ upstreams:
 /// What a request costs before its first system call to a master.
 fn request(c: &mut Criterion) {
     let config = config::parse(CONFIG, Path::new("baton.yaml"), &System).unwrap().config;
-    let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, None)));
+    let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, vec![vec![None; 3]], None)));
     let local = Local::new(&published, Registry::new().worker());
     let peer = Peer::new(Some([192, 0, 2, 1].into()));
     let mut group = c.benchmark_group("request");

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::model::{self, Config};
 use crate::exchange::budget::Budget;
 use crate::routing::RouteTable;
+use crate::tls::client::MasterTls;
 use crate::upstream::master::{Master, Policy};
 
 /// A generation. Indices into `config.routes` and `config.listeners` are those of the route table.
@@ -39,6 +40,8 @@ pub struct Upstream {
     pub settings: model::Upstream,
     /// In the order of `settings.masters`.
     pub masters: Vec<Arc<Master>>,
+    /// In the same order: how TLS is spoken with each, if it is.
+    pub tls: Vec<Option<Arc<MasterTls>>>,
     pub balancer: Balancer,
     pub budget: Arc<Budget>,
     pub pins: Option<Arc<Pins>>,
@@ -46,19 +49,20 @@ pub struct Upstream {
 
 impl Snapshot {
     /// Builds the generation after `previous`, which hands its masters and budgets over: they take up the new settings
-    /// here.
+    /// here. `tls` is what [`crate::tls::client::of_masters`] made of each upstream.
     #[must_use]
-    pub fn build(config: Config, previous: Option<&Self>) -> Self {
+    pub fn build(config: Config, tls: Vec<Vec<Option<Arc<MasterTls>>>>, previous: Option<&Self>) -> Self {
         let upstreams = config
             .upstreams
             .iter()
-            .map(|settings| {
+            .zip(tls)
+            .map(|(settings, tls)| {
                 let before = previous.and_then(|snapshot| {
                     snapshot.upstreams.iter().find(|upstream| upstream.settings.name == settings.name)
                 });
                 match before {
-                    Some(before) if before.settings == *settings => before.clone(),
-                    before => Arc::new(Upstream::build(settings.clone(), before.map(|upstream| &**upstream))),
+                    Some(before) if before.settings == *settings && before.tls == tls => before.clone(),
+                    before => Arc::new(Upstream::build(settings.clone(), tls, before.map(|upstream| &**upstream))),
                 }
             })
             .collect();
@@ -84,7 +88,7 @@ impl Snapshot {
 }
 
 impl Upstream {
-    fn build(settings: model::Upstream, before: Option<&Self>) -> Self {
+    fn build(settings: model::Upstream, tls: Vec<Option<Arc<MasterTls>>>, before: Option<&Self>) -> Self {
         let (name, policy): (Arc<str>, Policy) = (Arc::from(&*settings.name), Policy::of(&settings));
         let masters = settings
             .masters
@@ -101,6 +105,15 @@ impl Upstream {
                 }
             })
             .collect();
+        // One that is the same keeps its sessions.
+        let kept = |(tls, master): (Option<Arc<MasterTls>>, &model::Master)| {
+            let known = before.and_then(|before| {
+                let position = before.settings.masters.iter().position(|known| known.address == master.address)?;
+                before.tls.get(position)?.clone()
+            });
+            if known == tls { known } else { tls }
+        };
+        let tls = tls.into_iter().zip(&settings.masters).map(kept).collect();
         let specs: Vec<Spec> = settings.masters.iter().map(Spec::of).collect();
         let pins = settings.affinity.as_ref().map(|affinity| {
             let kept = before
@@ -116,7 +129,7 @@ impl Upstream {
             None => Arc::new(Budget::new(&settings.retry.budget)),
         };
         let balancer = Balancer::new(settings.strategy, &specs, Options::of(&settings));
-        Self { settings, masters, balancer, budget, pins }
+        Self { settings, masters, tls, balancer, budget, pins }
     }
 
     /// Position of the master with this id.
@@ -133,6 +146,11 @@ mod tests {
     use super::*;
     use crate::config::{self, System};
     use crate::upstream::admission::Health;
+
+    fn build(config: Config, previous: Option<&Snapshot>) -> Snapshot {
+        let tls = config.upstreams.iter().map(|upstream| vec![None; upstream.masters.len()]).collect();
+        Snapshot::build(config, tls, previous)
+    }
 
     const A: &str = "{ name: a, address: 127.0.0.1:1 }";
     const B: &str = "{ name: b, address: 127.0.0.1:2 }";
@@ -163,8 +181,8 @@ mod tests {
 
     #[test]
     fn an_upstream_that_did_not_change_is_the_same_one() {
-        let before = Snapshot::build(config(&[("bots", &[A], ""), ("others", &[B], "")]), None);
-        let after = Snapshot::build(config(&[("bots", &[A, B], ""), ("others", &[B], "")]), Some(&before));
+        let before = build(config(&[("bots", &[A], ""), ("others", &[B], "")]), None);
+        let after = build(config(&[("bots", &[A, B], ""), ("others", &[B], "")]), Some(&before));
         assert_eq!((before.generation, after.generation), (1, 2));
         assert!(!Arc::ptr_eq(&before.upstreams[0], &after.upstreams[0]));
         assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]));
@@ -172,19 +190,19 @@ mod tests {
 
     #[test]
     fn a_master_is_known_by_its_address_wherever_it_stands_and_whatever_its_name() {
-        let before = Snapshot::build(bots(&[A, B], ""), None);
+        let before = build(bots(&[A, B], ""), None);
         before.upstreams[0].masters[0].set_health(Health::Failed, 0);
         let renamed = "{ name: elder, address: 127.0.0.1:1, weight: 7 }";
-        let after = Snapshot::build(bots(&[B, renamed], ""), Some(&before));
+        let after = build(bots(&[B, renamed], ""), Some(&before));
         assert!(same_master((&before, 0), (&after, 1)) && same_master((&before, 1), (&after, 0)));
         assert_eq!(after.upstreams[0].masters[1].admission().health(), Health::Failed);
     }
 
     #[test]
     fn another_address_is_another_master_that_inherits_nothing() {
-        let before = Snapshot::build(bots(&[A], ""), None);
+        let before = build(bots(&[A], ""), None);
         before.upstreams[0].masters[0].set_health(Health::Failed, 0);
-        let after = Snapshot::build(bots(&["{ name: a, address: 127.0.0.1:3 }"], ""), Some(&before));
+        let after = build(bots(&["{ name: a, address: 127.0.0.1:3 }"], ""), Some(&before));
         assert!(!same_master((&before, 0), (&after, 0)));
         assert_ne!(after.upstreams[0].masters[0].admission().health(), Health::Failed);
         assert_eq!(after.upstreams[0].position(before.upstreams[0].masters[0].id()), None);
@@ -192,7 +210,7 @@ mod tests {
 
     #[test]
     fn one_address_in_two_upstreams_is_two_masters() {
-        let snapshot = Snapshot::build(config(&[("bots", &[A], ""), ("others", &[A], "")]), None);
+        let snapshot = build(config(&[("bots", &[A], ""), ("others", &[A], "")]), None);
         let [bots, others] = &snapshot.upstreams[..] else { panic!("two upstreams were configured") };
         assert!(bots.masters[0].permits().try_acquire());
         assert_eq!((bots.masters[0].permits().in_flight(), others.masters[0].permits().in_flight()), (1, 0));
@@ -200,9 +218,9 @@ mod tests {
 
     #[test]
     fn kept_masters_and_budgets_take_up_new_settings() {
-        let before = Snapshot::build(bots(&[A], "limits: { max_in_flight: 3 }"), None);
+        let before = build(bots(&[A], "limits: { max_in_flight: 3 }"), None);
         let more = "limits: { max_in_flight: 5 }, retry: { budget: { min_retry_rate: 0 } }";
-        let after = Snapshot::build(bots(&[A], more), Some(&before));
+        let after = build(bots(&[A], more), Some(&before));
         assert!(same_master((&before, 0), (&after, 0)));
         assert_eq!(before.upstreams[0].masters[0].permits().max_in_flight(), 5);
         assert!(Arc::ptr_eq(&before.upstreams[0].budget, &after.upstreams[0].budget));
@@ -212,10 +230,10 @@ mod tests {
     #[test]
     fn pins_outlive_every_change_but_one_of_the_affinity_itself() {
         let pins = |snapshot: &Snapshot| snapshot.upstreams[0].pins.clone().unwrap();
-        let first = Snapshot::build(bots(&[A], "affinity: { key: client-ip }"), None);
-        let second = Snapshot::build(bots(&[A, B], "affinity: { key: client-ip }"), Some(&first));
+        let first = build(bots(&[A], "affinity: { key: client-ip }"), None);
+        let second = build(bots(&[A, B], "affinity: { key: client-ip }"), Some(&first));
         assert!(Arc::ptr_eq(&pins(&first), &pins(&second)));
-        let third = Snapshot::build(bots(&[A, B], "affinity: { key: \"header:x-chat\" }"), Some(&second));
+        let third = build(bots(&[A, B], "affinity: { key: \"header:x-chat\" }"), Some(&second));
         assert!(!Arc::ptr_eq(&pins(&second), &pins(&third)));
     }
 }

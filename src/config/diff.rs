@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    AccessLog, Admin, Affinity, AffinityKey, AllDown, CircuitBreaker, Config, Geo, HealthCheck, HostPattern, HttpProbe,
-    JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits, Match, OutlierDetection, PathPattern, Pool,
-    Probe, Retry, RetryBudget, Route, Upstream,
+    AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, Config, Geo, HealthCheck,
+    HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits, MasterTls, Match,
+    OutlierDetection, PathPattern, Pool, Probe, Retry, RetryBudget, Route, TlsVersion, Upstream,
 };
 use super::units::{show_size, show_time};
 
@@ -212,6 +212,7 @@ fn upstream(upstream: &Upstream) -> Values {
         affinity,
         masters: _,
         connect_timeout,
+        tls,
         pool: Pool { idle_timeout, max_idle },
         limits: MasterLimits { max_in_flight, max_queue, queue_timeout },
         health_check,
@@ -271,8 +272,27 @@ fn upstream(upstream: &Upstream) -> Values {
             ("circuit_breaker.open_for", some(show_time(*open_for))),
         ]);
     }
+    values.extend(tls.iter().flat_map(master_tls));
     values.extend(retries(retry));
     values
+}
+
+fn master_tls(tls: &MasterTls) -> Values {
+    let MasterTls { ca, client, min_version, verify } = tls;
+    let (cert, key) = client.as_ref().map(|CertificateFiles { cert, key }| (cert, key)).unzip();
+    vec![
+        ("tls.ca", Some(ca.as_ref().map_or_else(|| "the system's".into(), |path| path.display().to_string()))),
+        ("tls.cert", cert.map(|path| path.display().to_string())),
+        ("tls.key", key.map(|path| path.display().to_string())),
+        (
+            "tls.min_version",
+            some(match min_version {
+                TlsVersion::V12 => "1.2",
+                TlsVersion::V13 => "1.3",
+            }),
+        ),
+        ("tls.verify", some(if *verify { "on" } else { "off" })),
+    ]
 }
 
 fn health(check: &HealthCheck) -> Values {
@@ -338,9 +358,10 @@ fn retries(retry: &Retry) -> Values {
 }
 
 fn master(master: &Master) -> Values {
-    let Master { name: _, address, phone, priority, weight, country, location, accounts } = master;
+    let Master { name: _, address, server_name, phone, priority, weight, country, location, accounts } = master;
     vec![
         ("address", some(address)),
+        ("server_name", server_name.clone()),
         ("phone", phone.clone()),
         ("priority", some(priority)),
         ("weight", some(weight)),

@@ -8,7 +8,7 @@ use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level, Listen, Literal,
     Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, Size, StatusRanges, Text, Time,
-    TimeOrZero, UrlPath, WhenAllDown, Workers,
+    TimeOrZero, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 
 const KIB: u64 = 1 << 10;
@@ -144,8 +144,10 @@ shape! {
         affinity: Option<AffinityRule>,
         /// Those that answer; at least one.
         masters: List<Master>,
-        /// For a connection to a master to be made.
+        /// For a connection to a master to be made, its TLS handshake included.
         connect_timeout: Time = "1s",
+        /// Speaks TLS with the masters, probes included. Left out, it is plain HTTP.
+        tls: Option<MasterTls>,
         /// Connections kept for further requests.
         pool: Pool = "{}",
         /// Bounds for each master.
@@ -165,6 +167,24 @@ shape! {
         all_down: WhenAllDown = "reject",
     }
     later { "failover" }
+
+    /// TLS with masters. Relative paths start at the working directory; changed files are used for new connections.
+    struct MasterTls {
+        /// PEM file with the certificates of the authorities that are trusted, and no others. Left out, those of the
+        /// system are.
+        ca: Option<FilePath>,
+        /// The name that certificates must have, which is also asked for (SNI). Left out, it is the host of each master's
+        /// address; the certificate must then name the IP address where the address is one.
+        server_name: Option<TlsName>,
+        /// PEM file with the certificate that is shown to masters that ask for one, and those between it and the root.
+        cert: Option<FilePath>,
+        /// PEM file with its private key.
+        key: Option<FilePath>,
+        /// The oldest version spoken.
+        min_version: TlsVersion = "1.2",
+        /// `off` takes any certificate: whoever can put himself in between reads and changes everything.
+        verify: Verify = "on",
+    }
 
     /// Where `strategy: geo` learns the place of the requester.
     struct Geo {
@@ -190,6 +210,8 @@ shape! {
         name: Name,
         /// `host:port` or `unix:/path`. A host name is looked up again every few seconds.
         address: MasterAddress,
+        /// The name its certificate must have, instead of the one in the upstream's `tls`.
+        server_name: Option<TlsName>,
         /// Its phone number with `+` and country; for people only.
         phone: Option<Phone>,
         /// 0 is the most preferred.

@@ -147,7 +147,9 @@ pub struct Upstream {
     pub masters_that_suffice: Option<usize>,
     pub affinity: Option<Affinity>,
     pub masters: Vec<Master>,
+    /// A new connection, its TLS handshake included.
     pub connect_timeout: Duration,
+    pub tls: Option<MasterTls>,
     pub pool: Pool,
     pub limits: MasterLimits,
     pub health_check: Option<HealthCheck>,
@@ -158,6 +160,25 @@ pub struct Upstream {
     pub slow_start: Duration,
     /// What to do when no master is usable.
     pub all_down: AllDown,
+}
+
+/// TLS with the masters of an upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MasterTls {
+    /// Authorities that are trusted; `None` trusts the system's.
+    pub ca: Option<PathBuf>,
+    /// The certificate shown to masters that ask for one.
+    pub client: Option<CertificateFiles>,
+    pub min_version: TlsVersion,
+    /// Whether the master's certificate must be right.
+    pub verify: bool,
+}
+
+/// The oldest version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    V12,
+    V13,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -223,6 +244,8 @@ pub enum AffinityKey {
 pub struct Master {
     pub name: String,
     pub address: Address,
+    /// The name that its certificate must have: a host name in lower case or an IP address. `None` without TLS.
+    pub server_name: Option<String>,
     /// E.164 with `+`; informative.
     pub phone: Option<String>,
     /// 0 is the most preferred.

@@ -14,7 +14,8 @@ use crate::http::request::Framing;
 use crate::http::scan::HeadScan;
 use crate::net::watch::{Fired, Watched};
 use crate::telemetry::hot::{ConnectOutcome, MasterSlot, RetryReason};
-use crate::upstream::connection::{Connection, Pool};
+use crate::tls;
+use crate::upstream::connection::{Connection, OpenError, Pool};
 use crate::upstream::master::Failure;
 
 /// The largest response head taken from a master, in bytes.
@@ -73,6 +74,8 @@ enum Event {
     Head(usize),
     /// The connection ended, or broke.
     Closed,
+    /// The master wants another certificate than Baton's.
+    Refused(io::Error),
     Malformed,
     Fired(Fired),
     Client(ClientEnd),
@@ -100,22 +103,40 @@ impl Attempt<'_> {
     async fn connect(&self, now: Micros) -> Result<Box<Connection>, Broken> {
         let limit = now.saturating_add(clock::micros(self.settings.connect_timeout));
         self.watched.arm(limit.min(self.deadline.get()));
-        let outcome = self.watched.guard(Connection::open(&self.pool.master, &self.local.stock)).await;
+        let opening = Connection::open(&self.pool.master, self.pool.tls.as_deref(), &self.local.stock);
+        let outcome = self.watched.guard(opening).await;
         let (counted, failure) = match outcome {
             Ok(Ok(connection)) => {
                 self.pool.counters.increment(MasterSlot::Connected(ConnectOutcome::Opened));
                 return Ok(connection);
             }
             // Without an address, or a socket file, nothing listens there either.
-            Ok(Err(error)) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            Ok(Err(OpenError::Connect(error)))
+                if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
+            {
                 (ConnectOutcome::Refused, Failure::ConnectRefused)
             }
-            Ok(Err(_)) => (ConnectOutcome::Error, Failure::ConnectOther),
+            Ok(Err(OpenError::Tls(error))) => {
+                self.complain(&error);
+                (ConnectOutcome::Tls, Failure::ConnectOther)
+            }
+            Ok(Err(OpenError::Connect(_))) => (ConnectOutcome::Error, Failure::ConnectOther),
             Err(Fired::Deadline) if clock::now() >= self.deadline.get() => return Err(Broken::OutOfTime),
             Err(_) => (ConnectOutcome::Timeout, Failure::ConnectTimeout),
         };
         self.pool.counters.increment(MasterSlot::Connected(counted));
         Err(Broken::Failed { failure, reason: RetryReason::Connect, sent: false })
+    }
+
+    /// Says why TLS with this master fails.
+    fn complain(&self, error: &io::Error) {
+        if self.pool.may_complain(clock::now()) {
+            let address = self.pool.master.address();
+            let known = self.settings.masters.iter().find(|master| master.address == *address);
+            let (name, upstream) = (known.map_or("", |master| &master.name), self.pool.master.upstream());
+            let problem = tls::client::problem(error);
+            tracing::warn!("master {name} of {upstream}: TLS failed with {address}: {problem}");
+        }
     }
 
     /// Sends the request and reads up to the head of the final answer. Returns what is left to send, and the
@@ -170,6 +191,11 @@ impl Attempt<'_> {
                         _ => return Poll::Ready(Event::Malformed),
                     }
                     match connection.buffer.poll_fill(cx, &connection.stream) {
+                        Poll::Ready(Err(error))
+                            if !*got_byte && !connection.reused && tls::client::is_refusal(&error) =>
+                        {
+                            return Poll::Ready(Event::Refused(error));
+                        }
                         Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::Closed),
                         Poll::Ready(Ok(_)) => {
                             if !*got_byte {
@@ -186,6 +212,10 @@ impl Attempt<'_> {
             let length = match event {
                 Event::Head(length) => length,
                 Event::Closed => return Err(broken(Failure::Reset, RetryReason::Reset, true)),
+                Event::Refused(error) => {
+                    self.complain(&error);
+                    return Err(broken(Failure::ConnectOther, RetryReason::Connect, false));
+                }
                 Event::Malformed => return Err(broken(Failure::BadResponse, RetryReason::Reset, true)),
                 Event::Fired(fired) => {
                     let client_paused = sending.as_ref().is_some_and(|upload| !upload.waits_for_master());

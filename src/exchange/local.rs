@@ -132,13 +132,13 @@ impl Generation {
             .map(|upstream| {
                 let name = &upstream.settings.name;
                 let masters = upstream.settings.masters.iter().zip(&upstream.masters);
-                let pool = |(settings, master): (&crate::config::model::Master, &Arc<Master>)| {
+                let pool = |((settings, master), tls): ((&crate::config::model::Master, &Arc<Master>), &_)| {
                     let counters = metrics.master(name, &settings.name);
                     known(master)
-                        .filter(|pool| Arc::ptr_eq(&pool.counters, &counters))
-                        .unwrap_or_else(|| Rc::new(Pool::new(master.clone(), counters)))
+                        .filter(|pool| Arc::ptr_eq(&pool.counters, &counters) && pool.tls == *tls)
+                        .unwrap_or_else(|| Rc::new(Pool::new(master.clone(), counters, tls.clone())))
                 };
-                let pools = masters.map(pool).collect();
+                let pools = masters.zip(&upstream.tls).map(pool).collect();
                 LocalUpstream { shared: upstream.clone(), counters: metrics.upstream(name), pools }
             })
             .collect();

@@ -190,7 +190,7 @@ mod tests {
             ["a", "b", "c"].map(|name| format!("      - {{ name: {name}, address: \"unix:/{name}\" }}\n")).concat(),
         );
         let loaded = config::parse(&text, "test".as_ref(), &config::System).unwrap_or_else(|error| panic!("{error}"));
-        Snapshot::build(loaded.config, None).upstreams.remove(0)
+        Snapshot::build(loaded.config, vec![vec![None; 3]], None).upstreams.remove(0)
     }
 
     fn position(upstream: &Upstream, pin: Option<u64>, tried: &Tried) -> Result<usize, NoMaster> {

@@ -18,6 +18,7 @@ pub use super::change::{Change, Event, OnChange};
 use super::monitor::{Monitor, Settings};
 use super::resolve;
 use crate::config::model::{Address, HealthCheck};
+use crate::tls::client::MasterTls;
 use crate::upstream::master::Master;
 
 /// Runs one task for each master, until dropped.
@@ -34,6 +35,8 @@ pub struct MonitoredMaster {
     pub master: Arc<Master>,
     pub name: String,
     pub check: Option<HealthCheck>,
+    /// How TLS is spoken with it, if it is.
+    pub tls: Option<Arc<MasterTls>>,
 }
 
 struct Watched {
@@ -56,8 +59,8 @@ impl Checker {
     pub fn update(&self, masters: Vec<MonitoredMaster>) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = std::mem::take(&mut *watched);
-        for MonitoredMaster { master, name, check } in masters {
-            let settings = Settings { name: Arc::from(name), check: check.map(Arc::new) };
+        for MonitoredMaster { master, name, check, tls } in masters {
+            let settings = Settings { name: Arc::from(name), check: check.map(Arc::new), tls };
             let id = master.id();
             let entry = match known.remove(&id) {
                 Some(entry) => {

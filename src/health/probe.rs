@@ -20,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::counter::Sign;
 use super::resolve;
 use crate::config::model::{Address, HttpProbe, JsonProbe, Probe};
+use crate::tls::client::{self, MasterTls};
 use crate::upstream::master::Master;
 
 /// A health page is a line or a small JSON object; whoever sends more has been pointed at the wrong path.
@@ -43,15 +44,15 @@ impl Report {
     }
 }
 
-/// Probes the master once. Cancel-safe: dropping it closes the connection.
-pub async fn probe(master: &Master, probe: &Probe) -> Report {
+/// Probes the master once, over TLS where requests are. Cancel-safe: dropping it closes the connection.
+pub async fn probe(master: &Master, tls: Option<&MasterTls>, probe: &Probe) -> Report {
     let asked = match master.address() {
         Address::Unix(path) => match UnixStream::connect(path).await {
             Ok(stream) => ask(stream, probe, "localhost").await,
             Err(error) => Err(not_connected(&error, master.address())),
         },
         Address::Socket(_) | Address::Name { .. } => match connect(master).await {
-            Ok(stream) => ask(stream, probe, &master.address().to_string()).await,
+            Ok(stream) => over(stream, tls, probe, &master.address().to_string()).await,
             Err(evidence) => Err(evidence),
         },
     };
@@ -78,6 +79,15 @@ fn not_connected(error: &io::Error, address: &Address) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => format!("connect refused ({address})"),
         kind => format!("connect failed: {kind} ({address})"),
+    }
+}
+
+async fn over(stream: TcpStream, tls: Option<&MasterTls>, probe: &Probe, authority: &str) -> Result<Report, String> {
+    let Some(tls) = tls else { return ask(stream, probe, authority).await };
+    let _ = stream.set_nodelay(true);
+    match tls.handshake(stream).await {
+        Ok(stream) => ask(stream, probe, authority).await,
+        Err(error) => Err(format!("TLS failed: {} ({authority})", client::problem(&error))),
     }
 }
 
@@ -131,6 +141,10 @@ where
 }
 
 fn describe(error: &hyper::Error) -> String {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    if let Some(refusal) = cause.filter(|cause| client::is_refusal(cause)) {
+        return format!("TLS failed: {}", client::problem(refusal));
+    }
     let what = if error.is_incomplete_message() {
         "connection closed before an answer"
     } else if error.is_parse() || error.is_parse_too_large() {
@@ -242,7 +256,7 @@ mod tests {
             let _ = stream.write_all(&sent).await;
             String::from_utf8_lossy(&received[..count]).into_owned()
         });
-        let report = probe(&master(Address::Socket(address)), &Probe::Http(asked)).await;
+        let report = probe(&master(Address::Socket(address)), None, &Probe::Http(asked)).await;
         (report, server.await.unwrap(), address)
     }
 
@@ -334,10 +348,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let master = master(Address::Socket(address));
-        let report = probe(&master, &Probe::Tcp).await;
+        let report = probe(&master, None, &Probe::Tcp).await;
         assert_eq!((report.sign, report.evidence), (Sign::Healthy, format!("connected to {address}")));
         drop(listener);
-        let report = probe(&master, &Probe::Tcp).await;
+        let report = probe(&master, None, &Probe::Tcp).await;
         assert_eq!((report.sign, report.evidence), (Sign::Failed, format!("connect refused ({address})")));
     }
 
@@ -347,7 +361,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let master = master(Address::Name { host: "localhost".into(), port });
         assert!(master.addresses().is_empty());
-        assert_eq!(probe(&master, &Probe::Tcp).await.sign, Sign::Healthy);
+        assert_eq!(probe(&master, None, &Probe::Tcp).await.sign, Sign::Healthy);
         assert!(master.addresses().iter().any(|address| address.port() == port));
     }
 
@@ -365,10 +379,10 @@ mod tests {
             String::from_utf8_lossy(&received[..count]).into_owned()
         });
         let master = master(Address::Unix(path.clone()));
-        assert_eq!(probe(&master, &Probe::Http(http())).await.sign, Sign::Healthy);
+        assert_eq!(probe(&master, None, &Probe::Http(http())).await.sign, Sign::Healthy);
         assert!(server.await.unwrap().contains("host: localhost\r\n"));
         std::fs::remove_dir_all(&directory).unwrap();
-        let report = probe(&master, &Probe::Http(http())).await;
+        let report = probe(&master, None, &Probe::Http(http())).await;
         assert_eq!(report.evidence, format!("connect failed: entity not found (unix:{})", path.display()));
     }
 }

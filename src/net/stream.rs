@@ -19,7 +19,7 @@ pub struct Stream(RefCell<Carrier>);
 enum Carrier {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
 }
 
 /// Runs `$body` with `$io` bound to the pinned carrier.
@@ -55,8 +55,8 @@ impl Stream {
     }
 
     #[must_use]
-    pub fn tls(stream: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
-        Self(RefCell::new(Carrier::Tls(Box::new(stream))))
+    pub fn tls(stream: impl Into<tokio_rustls::TlsStream<TcpStream>>) -> Self {
+        Self(RefCell::new(Carrier::Tls(Box::new(stream.into()))))
     }
 
     /// Whether the bytes travel encrypted, which is what `X-Forwarded-Proto` tells the master.
@@ -85,10 +85,12 @@ impl Stream {
         // readiness none is made, and unlike polling it does not depend on what the task has left of its turn.
         let quiet = |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         match &*self.0.borrow() {
-            Carrier::Tcp(stream) => !quiet(stream.try_read(&mut [0])),
-            Carrier::Unix(stream) => !quiet(stream.try_read(&mut [0])),
-            Carrier::Tls(_) => self.poll_readable(&mut Context::from_waker(Waker::noop())).is_ready(),
+            Carrier::Tcp(stream) => return !quiet(stream.try_read(&mut [0])),
+            Carrier::Unix(stream) => return !quiet(stream.try_read(&mut [0])),
+            Carrier::Tls(_) => {}
         }
+        // A session's ticket comes when the peer likes and is no news about the connection.
+        self.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0]).is_ready()
     }
 
     /// Reads once; 0 is the peer's end. Cancel-safe.

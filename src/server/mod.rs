@@ -33,6 +33,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, LogLevel};
 use crate::telemetry::{Telemetry, names};
 use crate::tls;
+use crate::tls::client::MasterTls;
 use crate::upstream::admission::Health;
 use crate::upstream::master::Master;
 use crate::worker::{self, Phase, Supplies, Worker};
@@ -128,7 +129,8 @@ async fn serve(
     let access_log = AccessLog::open(&config.logging.access_log)
         .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
     let drain_timeout = config.drain_timeout;
-    let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, None)));
+    let masters_tls = tls_of_masters(&config)?;
+    let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, masters_tls, None)));
     let snapshot = published.load_full();
     let (phase, phases) = watch::channel(Phase::Serving);
     let workers = start_workers(&snapshot, &published, &telemetry, &access_log, &phases)?;
@@ -185,7 +187,16 @@ fn bind_all(config: &model::Config) -> Result<Vec<Ready>, String> {
 /// # Errors
 /// One line about the first that cannot.
 pub fn check_certificates(config: &model::Config) -> Result<(), String> {
-    config.listeners.iter().try_for_each(|listener| certificates(listener).map(drop))
+    config.listeners.iter().try_for_each(|listener| certificates(listener).map(drop))?;
+    tls_of_masters(config).map(drop)
+}
+
+/// How TLS is spoken with each master of each upstream.
+fn tls_of_masters(config: &model::Config) -> Result<Vec<Vec<Option<Arc<MasterTls>>>>, String> {
+    let of_upstream = |upstream: &model::Upstream| {
+        tls::client::of_masters(upstream).map_err(|error| format!("upstream {}: {error}", upstream.name))
+    };
+    config.upstreams.iter().map(of_upstream).collect()
 }
 
 fn certificates(listener: &model::Listener) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
@@ -223,12 +234,17 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<admin::Admin, St
 }
 
 fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
-    let watched = snapshot.masters().map(|(upstream, settings, master)| MonitoredMaster {
-        master: master.clone(),
-        name: settings.name.clone(),
-        check: upstream.settings.health_check.clone(),
-    });
-    watched.collect()
+    let of_upstream = |upstream: &Arc<Upstream>| {
+        let each = upstream.settings.masters.iter().zip(&upstream.masters).zip(&upstream.tls);
+        let watched = each.map(|((settings, master), tls)| MonitoredMaster {
+            master: master.clone(),
+            name: settings.name.clone(),
+            check: upstream.settings.health_check.clone(),
+            tls: tls.clone(),
+        });
+        watched.collect::<Vec<_>>()
+    };
+    snapshot.upstreams.iter().flat_map(of_upstream).collect()
 }
 
 /// Counts probes and ejections, and tells of upstreams without a master; the checker itself logs every master's changes.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::{Control, Failure, Ready, certificates, monitored, verdicts};
+use super::{Control, Failure, Ready, certificates, monitored, tls_of_masters, verdicts};
 use crate::config::model::{Config, Listener};
 use crate::config::{self, Loaded};
 use crate::listener::bind::bind;
@@ -70,6 +70,7 @@ impl Control {
     async fn apply(&self, loaded: Loaded) -> Result<Vec<PathBuf>, String> {
         let Loaded { config, warnings, hash, files } = loaded;
         let previous = self.published.load_full();
+        let masters_tls = tls_of_masters(&config)?;
         let plan = self.plan(&previous.config, &config)?;
         self.log_level.set(&config.logging.level).map_err(|error| error.to_string())?;
         self.access_log
@@ -82,7 +83,7 @@ impl Control {
         for change in config::diff(&previous.config, &config) {
             tracing::info!("configuration: {change}");
         }
-        let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
+        let snapshot = Arc::new(Snapshot::build(config, masters_tls, Some(&previous)));
         self.checker.update(monitored(&snapshot));
         // An upstream whose masters are all new would answer 503 until their first probes are back.
         verdicts(&snapshot, |upstream| upstream.masters.iter().all(|master| master.admission().tier() == Tier::Out))

@@ -197,6 +197,8 @@ words! {
         Opened = "opened",
         Refused = "refused",
         Timeout = "timeout",
+        /// The TLS handshake failed.
+        Tls = "tls",
         /// Anything else: no route, a name that does not resolve, no socket left.
         Error = "error",
     }

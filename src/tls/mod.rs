@@ -1,3 +1,4 @@
-//! TLS: certificates read from files and chosen by the name a client asks for.
+//! TLS: certificates read from files, chosen by the name a client asks for, and those of masters verified.
 
+pub mod client;
 pub mod server;

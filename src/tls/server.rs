@@ -24,8 +24,8 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Certificates that cannot be used. Says which file, and why.
 #[derive(Debug)]
 pub struct TlsError {
-    file: PathBuf,
-    problem: String,
+    pub(super) file: PathBuf,
+    pub(super) problem: String,
 }
 
 impl fmt::Display for TlsError {
@@ -56,7 +56,7 @@ pub fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
-fn certificate(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+pub(super) fn certificate(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
     let problem = |file: &Path, problem: String| TlsError { file: file.to_owned(), problem };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)

@@ -5,7 +5,8 @@
 //! connection is used again the kernel's news about it are looked at; that a peer may close it in the same moment is
 //! dealt with where the request is sent.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,7 +17,11 @@ use crate::http::response::Response;
 use crate::net::buffer::{Buffer, BufferStock};
 use crate::net::stream::Stream;
 use crate::telemetry::hot::{MasterCounters, MasterSlot};
+use crate::tls::client::MasterTls;
 use tokio::net::{TcpStream, UnixStream};
+
+/// How often each worker logs that a master's TLS fails: every request of a wrong configuration meets it.
+const COMPLAINT_INTERVAL: Micros = 10_000_000;
 
 /// An open connection to a master, with what was received on it and the response being read.
 #[derive(Debug)]
@@ -29,11 +34,22 @@ pub struct Connection {
     idle_since: Micros,
 }
 
+/// Where making a connection failed.
+#[derive(Debug)]
+pub enum OpenError {
+    Connect(io::Error),
+    /// In the TLS handshake; [`crate::tls::client::problem`] has the words.
+    Tls(io::Error),
+}
+
 /// Idle connections of one worker to one master.
 #[derive(Debug)]
 pub struct Pool {
     pub master: Arc<Master>,
     pub counters: Arc<MasterCounters>,
+    /// How its connections are made; a change of this is another pool.
+    pub tls: Option<Arc<MasterTls>>,
+    complained_at: Cell<Micros>,
     #[expect(
         clippy::vec_box,
         reason = "an exchange takes a connection as it lies here; unboxed, it would be copied each time"
@@ -42,16 +58,23 @@ pub struct Pool {
 }
 
 impl Connection {
-    /// Connects to the master. Cancel-safe.
+    /// Connects to the master, handshake included. Cancel-safe.
     ///
-    /// A host name has several addresses; they are tried in their order.
+    /// A host name has several addresses; they are tried in their order until one takes the connection.
     ///
     /// # Errors
-    /// The last address's error; [`std::io::ErrorKind::NotFound`] while a host name has no address.
-    pub async fn open(master: &Master, stock: &Rc<BufferStock>) -> std::io::Result<Box<Self>> {
+    /// Where it failed. [`std::io::ErrorKind::NotFound`] while a host name has no address.
+    pub async fn open(
+        master: &Master,
+        tls: Option<&MasterTls>,
+        stock: &Rc<BufferStock>,
+    ) -> Result<Box<Self>, OpenError> {
         let stream = match master.address() {
-            Address::Socket(address) => Stream::tcp(TcpStream::connect(address).await?),
-            Address::Unix(path) => Stream::unix(UnixStream::connect(path).await?),
+            Address::Socket(address) => TcpStream::connect(address).await.map_err(OpenError::Connect)?,
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(OpenError::Connect)?;
+                return Ok(Self::over(Stream::unix(stream), stock));
+            }
             Address::Name { .. } => {
                 let addresses = Arc::clone(&master.addresses());
                 let mut outcome = Err(std::io::Error::from(std::io::ErrorKind::NotFound));
@@ -61,18 +84,40 @@ impl Connection {
                         break;
                     }
                 }
-                Stream::tcp(outcome?)
+                outcome.map_err(OpenError::Connect)?
             }
         };
+        let stream = match tls {
+            None => Stream::tcp(stream),
+            Some(tls) => {
+                // A handshake is small messages that wait for each other.
+                let _ = stream.set_nodelay(true);
+                Stream::tls(tls.handshake(stream).await.map_err(OpenError::Tls)?)
+            }
+        };
+        Ok(Self::over(stream, stock))
+    }
+
+    fn over(stream: Stream, stock: &Rc<BufferStock>) -> Box<Self> {
         let (buffer, response) = (Buffer::new(stock), Response::default());
-        Ok(Box::new(Self { stream, buffer, response, reused: false, idle_since: 0 }))
+        Box::new(Self { stream, buffer, response, reused: false, idle_since: 0 })
     }
 }
 
 impl Pool {
     #[must_use]
-    pub fn new(master: Arc<Master>, counters: Arc<MasterCounters>) -> Self {
-        Self { master, counters, idle: RefCell::default() }
+    pub fn new(master: Arc<Master>, counters: Arc<MasterCounters>, tls: Option<Arc<MasterTls>>) -> Self {
+        Self { master, counters, tls, complained_at: Cell::new(0), idle: RefCell::default() }
+    }
+
+    /// Whether a handshake that failed is to be told now; the next ones are not, for [`COMPLAINT_INTERVAL`].
+    pub fn may_complain(&self, now: Micros) -> bool {
+        let last = self.complained_at.get();
+        let may = last == 0 || now.saturating_sub(last) >= COMPLAINT_INTERVAL;
+        if may {
+            self.complained_at.set(now.max(1));
+        }
+        may
     }
 
     /// The most recently used connection that is still good.

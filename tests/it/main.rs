@@ -19,5 +19,6 @@ mod start;
 mod stop;
 mod strategies;
 mod tls;
+mod tls_to_masters;
 mod wire;
 mod workers;

@@ -16,7 +16,7 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 
 const PORTS: &str = "a port is from 1 to 65535";
 
-scalars! { Listen; MasterAddress; Host; Network; }
+scalars! { Listen; MasterAddress; Host; Network; TlsName; }
 
 fn parse_unix(path: &str) -> Result<PathBuf, String> {
     let valid = !path.is_empty() && path.len() <= UNIX_PATH_BYTES_MAX && !path.contains('\0');
@@ -173,6 +173,26 @@ impl Scalar for Host {
 
     fn schema() -> Json {
         json!({ "type": "string", "examples": ["bot.example", "*.bot.example"] })
+    }
+}
+
+/// The name that a certificate is to be for: a host name in lower case, or an IP address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsName(pub String);
+
+impl Scalar for TlsName {
+    const NAME: &'static str = "the name in a certificate";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.parse::<IpAddr>().is_ok() || is_host_name(text) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("write a host name without a port, such as bot.example, or an IP address".into())
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["bot.example", "10.0.3.1"] })
     }
 }
 

@@ -113,6 +113,10 @@ words! {
     enum Delivery { Inline = "inline" } later { "inline-then-spool", "spool" }
     /// What to do when no master is usable.
     enum WhenAllDown { Reject = "reject", Panic = "panic" } later { "spool" }
+    /// The oldest version of TLS.
+    enum TlsVersion { V12 = "1.2", V13 = "1.3" }
+    /// Whether a certificate is looked at.
+    enum Verify { On = "on", Off = "off" }
     /// How much is logged.
     enum Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
 }

@@ -64,7 +64,7 @@ fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Opt
 
 /// Why `bytes` has no PEM block whose label ends in `label`. What such a block holds is checked by whoever builds TLS from
 /// it.
-fn pem_problem(bytes: &[u8], label: &str) -> Option<String> {
+pub fn pem_problem(bytes: &[u8], label: &str) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let labels = || text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
     if labels().any(|found| found.ends_with(label)) {

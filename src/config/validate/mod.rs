@@ -4,6 +4,7 @@
 //! stops the others. What comes out has no dangling name, no default left open and no contradiction.
 
 mod listener;
+mod master_tls;
 mod route;
 mod strategy;
 mod upstream;

@@ -7,11 +7,16 @@ use super::super::model::{
 };
 use super::super::shape::{At, List, Switch};
 use super::super::units::{Int, Literal, WhenAllDown, show_time};
-use super::{Checker, strategy};
+use super::{Checker, master_tls, strategy};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<Upstream> {
     let upstream = at.get()?;
-    let masters = checker.each(&upstream.masters, "master", |_, at| master(at));
+    let tls = match upstream.tls.get() {
+        Some(Some(tls)) => master_tls::check(checker, tls).map(Some),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let masters = checker.each(&upstream.masters, "master", |checker, at| master(checker, at, upstream));
     check_masters(checker, upstream);
     strategy::check(checker, upstream);
     let health_check = match upstream.health_check.get() {
@@ -35,6 +40,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
         },
         masters: masters?,
         connect_timeout: upstream.connect_timeout.get()?.0,
+        tls: tls?,
         pool: Pool { idle_timeout: pool.idle_timeout.get()?.0, max_idle: pool.max_idle.get()?.usize() },
         limits: MasterLimits {
             max_in_flight: limits.max_in_flight.get()?.u32(),
@@ -53,8 +59,9 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
     })
 }
 
-fn master(at: &At<file::Master>) -> Option<Master> {
+fn master(checker: &mut Checker<'_, '_>, at: &At<file::Master>, upstream: &file::Upstream) -> Option<Master> {
     let master = at.get()?;
+    let server_name = master_tls::server_name(checker, master, &upstream.tls);
     let location = match master.location.get()? {
         Some(place) => Some((place.latitude.get()?.0, place.longitude.get()?.0)),
         None => None,
@@ -62,6 +69,7 @@ fn master(at: &At<file::Master>) -> Option<Master> {
     Some(Master {
         name: master.name.get()?.0.clone(),
         address: master.address.get()?.0.clone(),
+        server_name: server_name?,
         phone: master.phone.get()?.as_ref().map(|phone| phone.0.clone()),
         priority: master.priority.get()?.u32(),
         weight: master.weight.get()?.u32(),

@@ -155,7 +155,7 @@ impl Watch {
 
     fn update(&self) {
         let (master, check) = (Arc::clone(&self.master), self.check.clone());
-        self.checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check }]);
+        self.checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check, tls: None }]);
     }
 
     fn said(&self) -> Vec<String> {
@@ -385,7 +385,7 @@ async fn a_name_that_cannot_be_looked_up_is_evidence() {
     };
     let checker = Checker::new(Handle::current(), Arc::new(on_change));
     let check = HealthCheck { timeout: PATIENCE, ..rare_check() };
-    checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check: Some(check) }]);
+    checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check: Some(check), tls: None }]);
     let first = tokio::time::timeout(PATIENCE, hears.recv()).await.unwrap().unwrap();
     assert!(first.starts_with("master dubai-1 of bots: failed: name lookup of bot..invalid failed"), "{first}");
 }
