@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic: nothing depends on it")]
 
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +15,7 @@ use arc_swap::ArcSwap;
 use baton::balance::affinity::Pins;
 use baton::balance::{Balancer, Key, Options, Place, Spec, View, stable_hash};
 use baton::config::model::{
-    HostPattern, ListenAddress, Listener, ListenerLimits, Match, PathPattern, Route, StrategyKind,
+    Access, HostPattern, ListenAddress, Listener, ListenerLimits, Match, PathPattern, Route, StrategyKind,
 };
 use baton::config::{self, System};
 use baton::exchange::headers::{Forwarding, write_request_head};
@@ -22,6 +23,9 @@ use baton::exchange::local::Local;
 use baton::exchange::pick::{Tried, Wish};
 use baton::http::request::Request;
 use baton::http::scan::HeadScan;
+use baton::limits::buckets::Buckets;
+use baton::limits::gcra::Rule;
+use baton::limits::networks::Networks;
 use baton::proxy::http::entrance::Peer;
 use baton::proxy::http::prepare::{Inlet, Scratch};
 use baton::routing::RouteTable;
@@ -29,6 +33,7 @@ use baton::snapshot::Snapshot;
 use baton::telemetry::registry::Registry;
 use baton::upstream::admission::{Admission, AdmissionWord, Health, Tier};
 use criterion::{Criterion, criterion_group, criterion_main};
+use ipnet::IpNet;
 
 /// Members whose state is in atomics, each on its own cache line, as the data path has it.
 struct Members(Vec<Member>);
@@ -110,8 +115,11 @@ fn listener() -> Listener {
         address: ListenAddress::Unix("gateway".into()),
         tls: None,
         trusted_proxies: Vec::new(),
+        access: None,
         limits: ListenerLimits {
             connections: 1,
+            connections_per_client: 0,
+            client_ipv6_prefix: 64,
             header_bytes: 1,
             body_bytes: 1,
             header_timeout: never,
@@ -133,7 +141,8 @@ fn route(i: usize) -> Route {
         methods: vec!["GET".to_owned(), "POST".to_owned()],
         headers: Vec::new(),
     };
-    Route { name: format!("route-{i}"), listeners: Vec::new(), matcher, upstream: 0, timeout: Duration::MAX }
+    let (listeners, timeout) = (Vec::new(), Duration::MAX);
+    Route { name: format!("route-{i}"), listeners, matcher, upstream: 0, timeout, rate_limit: None, access: None }
 }
 
 fn lookup(c: &mut Criterion) {
@@ -154,6 +163,33 @@ fn lookup(c: &mut Criterion) {
         });
         group.bench_function(format!("wildcard/{count}"), |b| {
             b.iter(|| table.lookup(0, black_box(wildcard.as_bytes()), black_box("/webhook/0/a"), "POST", &[]).unwrap());
+        });
+    }
+}
+
+/// A request's part of a rate limit, and of a list of networks.
+fn limits(c: &mut Criterion) {
+    let rule = Rule::new(100_000, Duration::from_secs(1), 1_000_000);
+    let mut now = 0;
+    for keys in [1, 65_536_u64] {
+        let buckets = Buckets::new(65_536);
+        let mut i = 0_u64;
+        c.bench_function(&format!("limits/rate/{keys}"), |b| {
+            b.iter(|| {
+                (i, now) = ((i + 7919) % keys, now + 10);
+                buckets.take(stable_hash(&i.to_le_bytes()), &rule, now)
+            });
+        });
+    }
+    for count in [10_u32, 2000] {
+        let network = |i: u32| IpNet::new(IpAddr::V4((i << 16 | 10 << 8).into()), 24).unwrap();
+        let networks = Networks::new(&Access { allow: Vec::new(), deny: (0..count).map(network).collect() });
+        let mut address = 0_u32;
+        c.bench_function(&format!("limits/networks/{count}"), |b| {
+            b.iter(|| {
+                address = address.wrapping_add(0x0123_4567);
+                networks.admit(Some(IpAddr::V4(address.into())))
+            });
         });
     }
 }
@@ -243,6 +279,21 @@ fn request(c: &mut Criterion) {
     group.bench_function("prepare", |b| {
         b.iter(|| inlet.prepare(black_box(HEAD), 512, &mut scratch).unwrap().upstream);
     });
+    for (name, rule) in [
+        ("rate-limit", "rate_limit: { key: client-ip, rate: 100000/s, burst: 1000000 }"),
+        ("access", "access: { allow: [192.0.2.0/24], deny: [192.0.2.128/25] }"),
+    ] {
+        let text = CONFIG.replace("upstream: bots }", &format!("upstream: bots, {rule} }}"));
+        let config = config::parse(&text, Path::new("baton.yaml"), &System).unwrap().config;
+        let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, vec![vec![None; 3]], None)));
+        let local = Local::new(&published, Registry::new().worker());
+        let generation = &*local.generation();
+        let inlet = Inlet { generation, position: 0, peer: &peer, https: true, ids, logged: true };
+        group.bench_function(format!("prepare/{name}"), |b| {
+            // Admitted or not: at this pace some of the requests are over the rate.
+            b.iter(|| inlet.prepare(black_box(HEAD), 512, &mut scratch).is_ok());
+        });
+    }
     let tried = Tried::default();
     let upstream = &generation.upstreams[0].shared;
     group.bench_function("pick", |b| {
@@ -260,5 +311,5 @@ fn request(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, head, request, pick, lookup, admission, pins);
+criterion_group!(benches, head, request, pick, lookup, limits, admission, pins);
 criterion_main!(benches);

@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod health;
 pub mod http;
 pub mod ids;
+pub mod limits;
 pub mod listener;
 pub mod net;
 pub mod proxy;

@@ -7,7 +7,9 @@
 //!   its name, weight or priority. One address in two upstreams is two masters: each upstream probes and limits it for
 //!   itself;
 //! * an upstream keeps its retry budget as long as its name stays, its pins as long as its affinity settings stay too, and
-//!   its strategy's state as long as nothing about it changes.
+//!   its strategy's state as long as nothing about it changes;
+//! * a listener goes on counting its clients' connections as long as its name stays;
+//! * a route goes on counting requests as long as its name and its rate limit stay.
 //!
 //! What is shared has one set of limits and rules, those of the newest build: exchanges that began under an older
 //! generation go by them as well. So a snapshot is built to be published, after everything that can fail.
@@ -19,6 +21,8 @@ use crate::balance::{Balancer, Options, Spec};
 use crate::clock;
 use crate::config::model::{self, Config};
 use crate::exchange::budget::Budget;
+use crate::limits::gate::Gate;
+use crate::limits::guard::Guard;
 use crate::routing::RouteTable;
 use crate::tls::client::MasterTls;
 use crate::upstream::master::{Master, Policy};
@@ -30,6 +34,10 @@ pub struct Snapshot {
     pub generation: u64,
     pub config: Arc<Config>,
     pub routes: RouteTable,
+    /// By listener.
+    pub gates: Vec<Arc<Gate>>,
+    /// By route; `None` where nothing is asked of a request.
+    pub guards: Vec<Option<Arc<Guard>>>,
     /// In the order of `config.upstreams`.
     pub upstreams: Vec<Arc<Upstream>>,
 }
@@ -66,12 +74,39 @@ impl Snapshot {
                 }
             })
             .collect();
+        let gates = config
+            .listeners
+            .iter()
+            .map(|listener| Gate::build(listener, previous.and_then(|snapshot| snapshot.gate(&listener.name))))
+            .collect();
+        let guards = config
+            .routes
+            .iter()
+            .map(|route| {
+                let before = previous.and_then(|snapshot| snapshot.guard(&route.name));
+                Guard::build(route, before)
+            })
+            .collect();
         Self {
             generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
             routes: RouteTable::build(&config.routes, &config.listeners),
+            gates,
+            guards,
             upstreams,
             config: Arc::new(config),
         }
+    }
+
+    /// The gate of the listener with this name.
+    #[must_use]
+    pub fn gate(&self, listener: &str) -> Option<&Gate> {
+        let position = self.config.listeners.iter().position(|known| known.name == listener)?;
+        self.gates.get(position).map(|gate| &**gate)
+    }
+
+    fn guard(&self, route: &str) -> Option<&Guard> {
+        let position = self.config.routes.iter().position(|known| known.name == route)?;
+        self.guards[position].as_deref()
     }
 
     /// Every master of every upstream.

@@ -155,8 +155,8 @@ impl Crew {
         let shared = self.shared.clone();
         spawn_local(async move {
             let _open = open;
-            let Accepted { socket, peer, tls, place, .. } = accepted;
-            let _place = place;
+            let Accepted { socket, peer, tls, place, seat, .. } = accepted;
+            let (_place, _seat) = (place, seat);
             let stream = match (socket, tls) {
                 (Socket::Tcp(socket), None) => TcpStream::from_std(socket).map(Stream::tcp),
                 (Socket::Tcp(socket), Some(tls)) => handshake(socket, tls).await,

@@ -26,6 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "health/outlier",
             "health/slow_start",
             "http",
+            "limits",
             "routing",
             "telemetry/histogram",
             "telemetry/hot",

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, Config, Geo, HealthCheck,
-    HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits, MasterTls, Match,
-    OutlierDetection, PathPattern, Pool, Probe, Retry, RetryBudget, Route, TlsVersion, Upstream,
+    Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, Config, Geo,
+    HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits, MasterTls,
+    Match, OutlierDetection, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget, Route, TlsVersion,
+    Upstream,
 };
-use super::units::{show_size, show_time};
+use super::units::{show_rate, show_size, show_time};
 
 /// Lines such as `upstream bots: master dubai-2 added` and `route webhooks: timeout 30s -> 10s`. Empty only when both are
 /// equal. Values of probe headers, which are often credentials, are not shown.
@@ -146,9 +147,11 @@ fn globals(config: &Config) -> Values {
 }
 
 fn listener(listener: &Listener) -> Values {
-    let Listener { name: _, address, tls, trusted_proxies, limits } = listener;
+    let Listener { name: _, address, tls, trusted_proxies, access, limits } = listener;
     let ListenerLimits {
         connections,
+        connections_per_client,
+        client_ipv6_prefix,
         header_bytes,
         body_bytes,
         header_timeout,
@@ -159,22 +162,54 @@ fn listener(listener: &Listener) -> Values {
     let certificates = tls.as_ref().and_then(|tls| {
         list(&tls.certificates, |files| format!("{} with {}", files.cert.display(), files.key.display()))
     });
-    vec![
+    let mut values = vec![
         ("address", some(address)),
         ("tls.certificates", certificates),
         ("trusted_proxies", list(trusted_proxies, ToString::to_string)),
         ("limits.connections", some(connections)),
+        ("limits.connections_per_client", some(connections_per_client)),
+        ("limits.client_ipv6_prefix", some(client_ipv6_prefix)),
         ("limits.header_bytes", some(show_size(*header_bytes as u64))),
         ("limits.body_bytes", some(show_size(*body_bytes))),
         ("limits.header_timeout", some(show_time(*header_timeout))),
         ("limits.body_timeout", some(show_time(*body_timeout))),
         ("limits.idle_timeout", some(show_time(*idle_timeout))),
         ("limits.tunnel_timeout", some(show_time(*tunnel_timeout))),
+    ];
+    values.extend(networks(access.as_ref()));
+    values
+}
+
+fn networks(access: Option<&Access>) -> Values {
+    let Some(Access { allow, deny }) = access else { return Vec::new() };
+    vec![("access.allow", list(allow, ToString::to_string)), ("access.deny", list(deny, ToString::to_string))]
+}
+
+fn rates(limit: &RateLimit) -> Values {
+    let RateLimit { key, rate, burst, ipv6_prefix, max_keys } = limit;
+    let key = match key {
+        RateKey::ClientIp => "client-ip".into(),
+        RateKey::Header(name) => format!("header:{name}"),
+    };
+    vec![
+        ("rate_limit.key", Some(key)),
+        ("rate_limit.rate", some(show_rate(*rate))),
+        ("rate_limit.burst", some(burst)),
+        ("rate_limit.ipv6_prefix", some(ipv6_prefix)),
+        ("rate_limit.max_keys", some(max_keys)),
     ]
 }
 
 fn route((route, upstream_name): &(&Route, &str)) -> Values {
-    let Route { name: _, listeners, matcher: Match { hosts, path, methods, headers }, upstream: _, timeout } = route;
+    let Route {
+        name: _,
+        listeners,
+        matcher: Match { hosts, path, methods, headers },
+        upstream: _,
+        timeout,
+        rate_limit,
+        access,
+    } = route;
     let host = |host: &HostPattern| match host {
         HostPattern::Exact(host) => host.clone(),
         HostPattern::Wildcard(rest) => format!("*{rest}"),
@@ -184,7 +219,7 @@ fn route((route, upstream_name): &(&Route, &str)) -> Values {
         PathPattern::Exact(path) => (some(path), None),
         PathPattern::Prefix(path) => (None, some(path)),
     };
-    vec![
+    let mut values = vec![
         ("listeners", list(listeners, Clone::clone)),
         ("match.hosts", list(hosts, host)),
         ("match.path", exact),
@@ -199,7 +234,10 @@ fn route((route, upstream_name): &(&Route, &str)) -> Values {
         ),
         ("upstream", some(upstream_name)),
         ("timeout", some(show_time(*timeout))),
-    ]
+    ];
+    values.extend(rate_limit.iter().flat_map(rates));
+    values.extend(networks(access.as_ref()));
+    values
 }
 
 fn upstream(upstream: &Upstream) -> Values {

@@ -7,8 +7,8 @@ use super::model::StrategyKind;
 use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level, Listen, Literal,
-    Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, Size, StatusRanges, Text, Time,
-    TimeOrZero, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
+    Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, RateBy, Size, StatusRanges, Text,
+    Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 
 const KIB: u64 = 1 << 10;
@@ -50,10 +50,22 @@ shape! {
         /// Networks of proxies in front of Baton. What they say about the client in `X-Forwarded-*` and `Forwarded` is
         /// believed and extended; from anybody else these headers are dropped and written anew.
         trusted_proxies: List<Network> = "[]",
+        /// Which clients may connect, by the address of the connection. Others are closed at once, before TLS and without an
+        /// answer. Left out, everybody may.
+        access: Option<Access>,
         /// Bounds on what one connection may ask for.
         limits: ListenerLimits = "{}",
     }
     later { "proxy_protocol", "upstream" }
+
+    /// Networks of clients. The most specific one that an address is in decides, whatever their order; `deny` wins where
+    /// both name the same one. An address in none of them is let in, unless there are any under `allow`.
+    struct Access {
+        /// Those let in.
+        allow: List<Network> = "[]",
+        /// Those kept out.
+        deny: List<Network> = "[]",
+    }
 
     /// TLS of a listener.
     struct Tls {
@@ -74,6 +86,11 @@ shape! {
     struct ListenerLimits {
         /// Connections open at once. Further ones wait in the queue of the kernel.
         connections: Int<1, 1_000_000> = "10000",
+        /// Connections open at once from one client address, as far as Baton sees it; further ones are closed at once, without an
+        /// answer. 0 is any number. A proxy or load balancer in front is one address for all its clients.
+        connections_per_client: Int<0, 1_000_000> = "0",
+        /// Leading bits of an IPv6 address that count as one client. IPv4 addresses count one by one.
+        client_ipv6_prefix: Int<1, 128> = "64",
         /// Request line and headers together. Beyond it the answer is 431.
         header_bytes: Size<KIB, { 64 * KIB }> = "32KiB",
         /// The body of a request. Beyond it the answer is 413.
@@ -102,8 +119,30 @@ shape! {
         delivery: Delivery = "inline",
         /// The whole exchange, every attempt included. Beyond it the answer is 504.
         timeout: Time = "30s",
+        /// How many requests each client, or whatever `key` tells apart, may make. Beyond it the answer is 429, with the
+        /// time to wait for. Left out, there is no limit.
+        rate_limit: Option<RateLimit>,
+        /// Which clients may use it, by the address nearest to the client that trusted proxies tell. Others are answered 403.
+        /// Left out, everybody may.
+        access: Option<Access>,
     }
-    later { "rate_limit", "whatsapp" }
+    later { "whatsapp" }
+
+    /// How many requests each key may make. All workers count together, and a reload goes on counting where nothing in here
+    /// changed.
+    struct RateLimit {
+        /// What requests are counted by: `client-ip`, the address nearest to the client that trusted proxies tell, or
+        /// `header:NAME`. A request without that header is not limited.
+        key: RateBy,
+        /// So many in the long run: `100/s`, `10/m`, `1000/h`.
+        rate: Times,
+        /// So many at once after a quiet time. Left out, as many as the rate allows in a second, at least 1.
+        burst: Option<Int<1, 1_000_000>>,
+        /// Leading bits of an IPv6 address that count as one client. IPv4 addresses count one by one.
+        ipv6_prefix: Int<1, 128> = "64",
+        /// Keys remembered at once, 8 bytes each. Beyond it a new key takes the place of one that has asked least lately.
+        max_keys: Int<8, 16_777_216> = "65536",
+    }
 
     /// Conditions of a route.
     struct Match {

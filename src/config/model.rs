@@ -52,6 +52,8 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Networks of proxies whose word about the client is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// `None` lets everybody in.
+    pub access: Option<Access>,
     pub limits: ListenerLimits,
 }
 
@@ -72,6 +74,10 @@ pub struct CertificateFiles {
 pub struct ListenerLimits {
     /// Connections open at once; further ones wait in the kernel's queue. Default 10000.
     pub connections: usize,
+    /// Connections open at once from one client; further ones are closed. Default 0: any number.
+    pub connections_per_client: u32,
+    /// Bits of an IPv6 address that are one client. Default 64.
+    pub client_ipv6_prefix: u8,
     /// Request line and headers together, in bytes; beyond it 431. Default 32 KiB, at most 64 KiB.
     pub header_bytes: usize,
     /// Request body in bytes; beyond it 413. Default 4 MiB.
@@ -96,6 +102,44 @@ pub struct Route {
     pub upstream: usize,
     /// The whole exchange, every attempt included. Default 30 s.
     pub timeout: Duration,
+    pub rate_limit: Option<RateLimit>,
+    /// `None` lets everybody in.
+    pub access: Option<Access>,
+}
+
+/// Networks of clients: the longest that an address is in decides; an address in none is let in if `allow` is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    pub allow: Vec<IpNet>,
+    pub deny: Vec<IpNet>,
+}
+
+/// How many requests each key may make; beyond it 429.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    pub key: RateKey,
+    pub rate: Rate,
+    /// At once; default one second's worth.
+    pub burst: u32,
+    /// Bits of an IPv6 address that are one client. Default 64.
+    pub ipv6_prefix: u8,
+    /// Keys remembered at once, eight bytes each. Default 65536.
+    pub max_keys: usize,
+}
+
+/// What requests are counted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RateKey {
+    ClientIp,
+    /// In lower case.
+    Header(String),
+}
+
+/// So many in each period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub period: Duration,
 }
 
 /// Conditions of a route; all that are given must hold.

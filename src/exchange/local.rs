@@ -11,7 +11,7 @@ use crate::ids::{self, RequestIds};
 use crate::net::buffer::BufferStock;
 use crate::net::watch::Watch;
 use crate::snapshot::{Snapshot, Upstream};
-use crate::telemetry::hot::{Series, UpstreamCounters};
+use crate::telemetry::hot::{RouteCounters, Series, UpstreamCounters};
 use crate::telemetry::registry::{NONE, WorkerMetrics};
 use crate::upstream::connection::Pool;
 use crate::upstream::master::Master;
@@ -58,6 +58,8 @@ pub struct Generation {
     /// By route; then `none` first and the upstream's masters in their order.
     series: Vec<Vec<OnceCell<Arc<Series>>>>,
     unrouted: Arc<Series>,
+    /// By route; only those that have rules of their own are counted.
+    guarded: Vec<Option<Arc<RouteCounters>>>,
 }
 
 /// An upstream as this worker uses it.
@@ -147,7 +149,17 @@ impl Generation {
             std::iter::repeat_with(OnceCell::new).take(masters + 1).collect()
         };
         let series = snapshot.config.routes.iter().map(cells).collect();
-        Self { series, unrouted: metrics.series(NONE, NONE, NONE), upstreams, snapshot }
+        let counted = |(route, guard): (&crate::config::model::Route, &Option<_>)| {
+            guard.as_ref().map(|_| metrics.route(&route.name))
+        };
+        let guarded = snapshot.config.routes.iter().zip(&snapshot.guards).map(counted).collect();
+        Self { series, unrouted: metrics.series(NONE, NONE, NONE), guarded, upstreams, snapshot }
+    }
+
+    /// What is counted for a route that has rules of its own.
+    #[must_use]
+    pub fn guarded(&self, route: usize) -> Option<&RouteCounters> {
+        self.guarded.get(route)?.as_deref()
     }
 
     /// The cells that an exchange of this route with this master is counted in.

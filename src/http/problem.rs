@@ -10,17 +10,36 @@ pub struct Problem {
     pub detail: &'static str,
     /// Seconds after which trying again makes sense.
     pub retry_after: Option<u64>,
+    /// The rate limit that was exceeded.
+    pub quota: Option<Quota>,
+}
+
+/// A rate limit, as a client that exceeded it is told: `RateLimit` and `RateLimit-Policy` as in
+/// draft-ietf-httpapi-ratelimit-headers-10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests at once (`q`).
+    pub burst: u32,
+    /// Seconds in which a burst used up is whole again (`w`).
+    pub window: u64,
 }
 
 impl Problem {
     #[must_use]
     pub const fn new(status: u16, detail: &'static str) -> Self {
-        Self { status, detail, retry_after: None }
+        Self { status, detail, retry_after: None, quota: None }
     }
 
     #[must_use]
     pub const fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// A 429: `quota` was exceeded, and a request is admitted in `seconds`.
+    #[must_use]
+    pub const fn limited(quota: Quota, seconds: u64) -> Self {
+        let problem = Self::new(429, "more requests than this route's rate limit allows");
+        Self { retry_after: Some(seconds), quota: Some(quota), ..problem }
     }
 
     /// Writes the whole answer. `request_id` must not need JSON escapes; empty leaves it out. For HEAD `with_body` is
@@ -48,6 +67,15 @@ impl Problem {
         if let Some(seconds) = self.retry_after {
             out.extend_from_slice(b"Retry-After: ");
             write_decimal(seconds, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        if let Some(Quota { burst, window }) = self.quota {
+            out.extend_from_slice(b"RateLimit-Policy: \"route\";q=");
+            write_decimal(u64::from(burst), out);
+            out.extend_from_slice(b";w=");
+            write_decimal(window, out);
+            out.extend_from_slice(b"\r\nRateLimit: \"route\";r=0;t=");
+            write_decimal(self.retry_after.unwrap_or(0), out);
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(if keep_alive {
@@ -79,6 +107,17 @@ mod tests {
         assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())) && head.contains("Retry-After: 1\r\n"));
         let json: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((&json["status"], &json["request_id"]), (&503.into(), &"id-1".into()));
+    }
+
+    #[test]
+    fn a_limited_client_is_told_the_limit_and_the_wait() {
+        let mut out = Vec::new();
+        Problem::limited(Quota { burst: 200, window: 2 }, 1).write(b"", true, true, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{text}");
+        for line in ["Retry-After: 1", "RateLimit-Policy: \"route\";q=200;w=2", "RateLimit: \"route\";r=0;t=1"] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+        }
     }
 
     #[test]

@@ -3,15 +3,17 @@
 //! Gateways keep a handful of connections open for days. With a socket for each worker (`SO_REUSEPORT`) the kernel deals them
 //! out by hash, and four connections on two workers end up three to one or four to none as often as not; counted, they are
 //! two and two. The price is one hand-over for each connection, not for each request.
+//!
+//! Whom the listener's gate does not let in is turned away here, before a worker or TLS has spent anything on it.
 
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
@@ -19,6 +21,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
 
 use super::bind::Bound;
+use crate::limits::gate::Seat;
+use crate::snapshot::Snapshot;
+use crate::sync::Mutex;
+use crate::telemetry::hot::{ListenerCounters, ListenerSlot};
+use crate::telemetry::registry::WorkerMetrics;
 
 /// Connections that may wait for a worker to take them up.
 pub const LANE_DEPTH: usize = 1024;
@@ -37,6 +44,8 @@ pub struct Accepted {
     pub tls: Option<Arc<ServerConfig>>,
     /// Its place under the listener's connection limit.
     pub place: OwnedSemaphorePermit,
+    /// Its place under its client's connection limit, where there is one.
+    pub seat: Option<Seat>,
 }
 
 /// An accepted, non-blocking socket.
@@ -44,6 +53,16 @@ pub struct Accepted {
 pub enum Socket {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+}
+
+impl Socket {
+    /// Closes it so that nothing of it stays in the kernel: of those turned away there may be many.
+    fn reset(self) {
+        if let Self::Tcp(socket) = &self {
+            // Should that fail, it is closed the usual way.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 /// The way to one worker.
@@ -59,6 +78,10 @@ pub struct Lane {
 pub struct Acceptor {
     runtime: Handle,
     lanes: Arc<[Lane]>,
+    /// Where the gates are.
+    published: Arc<ArcSwap<Snapshot>>,
+    /// For connections that no worker gets to see; written by the accepting thread.
+    metrics: Mutex<WorkerMetrics>,
     /// Changed by reloads, read by the admin listener.
     open: DashMap<String, Open>,
     /// Dropped with the acceptor, which ends its thread.
@@ -80,7 +103,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the thread or its event loop cannot be made.
-    pub fn start(lanes: Vec<Lane>) -> io::Result<Self> {
+    pub fn start(lanes: Vec<Lane>, published: Arc<ArcSwap<Snapshot>>, metrics: WorkerMetrics) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (alive, mut ended) = watch::channel(());
@@ -88,7 +111,8 @@ impl Acceptor {
             // An error says that the acceptor was dropped.
             runtime.block_on(async { while ended.changed().await.is_ok() {} });
         })?;
-        Ok(Self { runtime: handle, lanes: lanes.into(), open: DashMap::new(), _alive: alive })
+        let metrics = Mutex::new(metrics);
+        Ok(Self { runtime: handle, lanes: lanes.into(), published, metrics, open: DashMap::new(), _alive: alive })
     }
 
     /// Accepts from `bound` under this name from now on, up to `limit` connections at once.
@@ -105,6 +129,8 @@ impl Acceptor {
             tls: tls.clone(),
             places: places.clone(),
             lanes: self.lanes.clone(),
+            published: self.published.clone(),
+            counters: self.metrics.lock().unwrap_or_else(PoisonError::into_inner).listener(name),
             stopping,
         };
         let _context = self.runtime.enter();
@@ -157,6 +183,8 @@ struct Listening {
     tls: Arc<ArcSwapOption<ServerConfig>>,
     places: Arc<Semaphore>,
     lanes: Arc<[Lane]>,
+    published: Arc<ArcSwap<Snapshot>>,
+    counters: Arc<ListenerCounters>,
     stopping: watch::Receiver<()>,
 }
 
@@ -225,13 +253,20 @@ impl Listening {
 
     /// To the worker with the fewest connections; among equals in turn.
     async fn deal(&self, (socket, peer): (Socket, Option<IpAddr>), place: OwnedSemaphorePermit, turn: &mut usize) {
+        let seat = match self.published.load().gate(&self.name).map_or(Ok(None), |gate| gate.enter(peer)) {
+            Ok(seat) => seat,
+            Err(refusal) => {
+                self.counters.increment(ListenerSlot::Refused(refusal));
+                return socket.reset();
+            }
+        };
         *turn = turn.wrapping_add(1);
         let count = self.lanes.len();
         let lanes = (0..count).filter_map(|offset| self.lanes.get((*turn + offset) % count));
         let Some(lane) = lanes.min_by_key(|lane| lane.load.load(Ordering::Relaxed)) else { return };
         lane.load.fetch_add(1, Ordering::Relaxed);
         let tls = self.tls.load_full();
-        let accepted = Accepted { socket, peer, listener: self.name.clone(), tls, place };
+        let accepted = Accepted { socket, peer, listener: self.name.clone(), tls, place, seat };
         if lane.sender.send(accepted).await.is_err() {
             lane.load.fetch_sub(1, Ordering::Relaxed);
         }

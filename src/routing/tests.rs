@@ -13,8 +13,11 @@ fn listener(name: &str) -> Listener {
         address: ListenAddress::Unix(name.into()),
         tls: None,
         trusted_proxies: Vec::new(),
+        access: None,
         limits: ListenerLimits {
             connections: 1,
+            connections_per_client: 0,
+            client_ipv6_prefix: 64,
             header_bytes: 1,
             body_bytes: 1,
             header_timeout: Duration::ZERO,
@@ -26,7 +29,15 @@ fn listener(name: &str) -> Listener {
 }
 
 fn route(matcher: Match) -> Route {
-    Route { name: String::new(), listeners: Vec::new(), matcher, upstream: 0, timeout: Duration::ZERO }
+    Route {
+        name: String::new(),
+        listeners: Vec::new(),
+        matcher,
+        upstream: 0,
+        timeout: Duration::ZERO,
+        rate_limit: None,
+        access: None,
+    }
 }
 
 /// `*.x` is a wildcard, anything else an exact name.

@@ -135,7 +135,8 @@ async fn serve(
     let (phase, phases) = watch::channel(Phase::Serving);
     let workers = start_workers(&snapshot, &published, &telemetry, &access_log, &phases)?;
     let lanes = workers.iter().map(|worker| worker.lane.clone()).collect();
-    let acceptor = Acceptor::start(lanes).map_err(|error| format!("cannot start the acceptor: {error}"))?;
+    let acceptor = Acceptor::start(lanes, published.clone(), telemetry.hot.worker());
+    let acceptor = acceptor.map_err(|error| format!("cannot start the acceptor: {error}"))?;
     let checker = Checker::new(tokio::runtime::Handle::current(), on_change(telemetry.clone(), published.clone()));
     checker.update(monitored(&snapshot));
     let control = Arc::new(Control {
@@ -354,7 +355,9 @@ impl Control {
     fn upkeep(&self) {
         self.telemetry.cold.upkeep();
         let now = crate::clock::now();
-        for upstream in &self.published.load().upstreams {
+        let snapshot = self.published.load();
+        snapshot.guards.iter().flatten().for_each(|guard| guard.sweep(now));
+        for upstream in &snapshot.upstreams {
             if let Some(pins) = &upstream.pins {
                 pins.sweep(now);
             }

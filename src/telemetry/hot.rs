@@ -79,6 +79,8 @@ pub struct Counters<S, const N: usize> {
 
 /// Counters of a listener.
 pub type ListenerCounters = Counters<ListenerSlot, { ListenerSlot::COUNT }>;
+/// Counters of a route.
+pub type RouteCounters = Counters<RouteSlot, { RouteSlot::COUNT }>;
 /// Counters of an upstream.
 pub type UpstreamCounters = Counters<UpstreamSlot, { UpstreamSlot::COUNT }>;
 /// Counters of a master.
@@ -165,6 +167,12 @@ words! {
         /// A method, version or expectation that Baton does not serve.
         Unsupported = "unsupported",
         NoRoute = "no-route",
+        /// The client's network is not let in, by the listener or by the route.
+        AccessDenied = "access-denied",
+        /// The client has as many connections open as one client may have.
+        ClientConnections = "client-connections",
+        /// The client has made more requests than the route's rate limit allows.
+        RateLimited = "rate-limited",
         /// No master may take it.
         NoMaster = "no-master",
         /// Every master that may take it is full, and so is its queue.
@@ -231,6 +239,32 @@ impl Slot for ListenerSlot {
             Self::TunnelsOpened => 2,
             Self::TunnelsClosed => 3,
             Self::Refused(reason) => Self::REFUSED + reason as usize,
+        }
+    }
+}
+
+words! {
+    /// Why a route's own rules turned a request away.
+    RouteRefusal {
+        AccessDenied = "access-denied",
+        RateLimited = "rate-limited",
+    }
+}
+
+/// What is counted for each route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteSlot {
+    Refused(RouteRefusal),
+}
+
+impl RouteSlot {
+    pub const COUNT: usize = RouteRefusal::ALL.len();
+}
+
+impl Slot for RouteSlot {
+    fn index(self) -> usize {
+        match self {
+            Self::Refused(reason) => reason as usize,
         }
     }
 }
@@ -317,7 +351,10 @@ mod tests {
 
     #[test]
     fn no_two_counters_share_a_cell() {
-        use {ListenerSlot as L, MasterSlot as M, UpstreamSlot as U};
+        use {ListenerSlot as L, MasterSlot as M, RouteSlot as R, UpstreamSlot as U};
+        let routes: Vec<R> = RouteRefusal::ALL.iter().map(|reason| R::Refused(*reason)).collect();
+        every_slot_has_its_own_cell::<R, { R::COUNT }>(&routes);
+
         let refused = Refusal::ALL.iter().map(|reason| L::Refused(*reason));
         let listener: Vec<L> =
             [L::Accepted, L::Closed, L::TunnelsOpened, L::TunnelsClosed].into_iter().chain(refused).collect();

@@ -71,6 +71,8 @@ metrics! {
         "Open tunnels: upgraded connections such as WebSocket.";
     REFUSED = Counter "baton_refused_total" ["listener", "reason"]
         "Requests and connections that Baton itself turned away.";
+    ROUTE_REFUSED = Counter "baton_route_refused_total" ["route", "reason"]
+        "Requests that a route's own rules turned away.";
 
     // Masters.
     MASTER_HEALTH = Gauge "baton_master_health" ["upstream", "master"]

@@ -12,7 +12,8 @@ use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError};
 
 use super::hot::{
-    Cells, ListenerCounters, ListenerSlot, MasterCounters, MasterSlot, Series, SeriesReading, UpstreamCounters,
+    Cells, ListenerCounters, ListenerSlot, MasterCounters, MasterSlot, RouteCounters, Series, SeriesReading,
+    UpstreamCounters,
 };
 use crate::sync::Mutex;
 
@@ -39,6 +40,7 @@ struct Inner {
     workers: u64,
     series: Table<3, Series>,
     listeners: Table<1, ListenerCounters>,
+    routes: Table<1, RouteCounters>,
     upstreams: Table<1, UpstreamCounters>,
     masters: Table<2, MasterCounters>,
 }
@@ -90,6 +92,7 @@ impl Registry {
                 workers: NOBODY,
                 series: Table::new(limit),
                 listeners: Table::new(limit),
+                routes: Table::new(limit),
                 upstreams: Table::new(limit),
                 masters: Table::new(limit),
             }),
@@ -102,6 +105,7 @@ impl Registry {
         let worker = self.with(|inner| {
             inner.series.settle();
             inner.listeners.settle();
+            inner.routes.settle();
             inner.upstreams.settle();
             inner.masters.settle();
             inner.workers += 1;
@@ -161,6 +165,10 @@ impl Registry {
         self.with(|inner| inner.listeners.rows())
     }
 
+    pub(super) fn route_counters(&self) -> Rows<1, RouteCounters> {
+        self.with(|inner| inner.routes.rows())
+    }
+
     pub(super) fn upstream_counters(&self) -> Rows<1, UpstreamCounters> {
         self.with(|inner| inner.upstreams.rows())
     }
@@ -185,6 +193,11 @@ impl WorkerMetrics {
     #[must_use]
     pub fn listener(&self, listener: &str) -> Arc<ListenerCounters> {
         self.registry.with(|inner| inner.listeners.cells(self.worker, [listener]))
+    }
+
+    #[must_use]
+    pub fn route(&self, route: &str) -> Arc<RouteCounters> {
+        self.registry.with(|inner| inner.routes.cells(self.worker, [route]))
     }
 
     #[must_use]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::exposition::Exposition;
 use super::histogram::Reading;
 use super::hot::{
-    CLASSES, ConnectOutcome, Counters, ListenerSlot, MasterSlot, Refusal, RetryReason, SeriesReading, Slot,
-    UpstreamSlot,
+    CLASSES, ConnectOutcome, Counters, ListenerSlot, MasterSlot, Refusal, RetryReason, RouteRefusal, RouteSlot,
+    SeriesReading, Slot, UpstreamSlot,
 };
 use super::names;
 use super::registry::{Registry, Rows};
@@ -19,6 +19,7 @@ use super::registry::{Registry, Rows};
 pub fn write(registry: &Registry, out: &mut Exposition) {
     write_series(registry, out);
     write_listeners(registry, out);
+    write_routes(registry, out);
     write_upstreams(registry, out);
     write_masters(registry, out);
 }
@@ -65,6 +66,16 @@ fn write_listeners(registry: &Registry, out: &mut Exposition) {
     for ([listener], totals) in totals(registry.listener_counters(), &slots) {
         for (reason, count) in Refusal::ALL.iter().zip(totals) {
             family.integer(&[&listener, reason.word()], count);
+        }
+    }
+}
+
+fn write_routes(registry: &Registry, out: &mut Exposition) {
+    let slots: Vec<_> = RouteRefusal::ALL.iter().map(|reason| RouteSlot::Refused(*reason)).collect();
+    let mut family = out.family(&names::ROUTE_REFUSED);
+    for ([route], totals) in totals(registry.route_counters(), &slots) {
+        for (reason, count) in RouteRefusal::ALL.iter().zip(totals) {
+            family.integer(&[&route, reason.word()], count);
         }
     }
 }

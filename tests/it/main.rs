@@ -10,6 +10,7 @@ mod affinity;
 mod bodies;
 mod demo;
 mod hostile;
+mod limits;
 mod load;
 mod logs;
 mod passive;

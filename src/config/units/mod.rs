@@ -6,11 +6,13 @@
 mod address;
 mod http;
 mod quantity;
+mod rate;
 mod text;
 mod words;
 
 pub use address::{Host, Listen, MasterAddress, Network, TlsName};
 pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
+pub use rate::{RateBy, Times, show_rate};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
 pub use words::{Bool, Delivery, Level, Log, Protocol, TlsVersion, Verify, WhenAllDown, Workers};

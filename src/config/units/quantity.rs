@@ -143,6 +143,11 @@ impl<const MIN: u64, const MAX: u64> Int<MIN, MAX> {
         u32::try_from(self.0).unwrap_or(u32::MAX)
     }
 
+    pub fn u8(self) -> u8 {
+        const { assert!(MAX <= u8::MAX as u64) };
+        u8::try_from(self.0).unwrap_or(u8::MAX)
+    }
+
     pub fn u16(self) -> u16 {
         const { assert!(MAX <= u16::MAX as u64) };
         u16::try_from(self.0).unwrap_or(u16::MAX)

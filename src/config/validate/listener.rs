@@ -6,7 +6,7 @@ use super::super::model::{CertificateFiles, ListenAddress, Listener, ListenerLim
 use super::super::shape::At;
 use super::super::tree::NodeId;
 use super::super::units::{FilePath, Listen};
-use super::Checker;
+use super::{Checker, limits};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<Listener> {
     let listener = at.get()?;
@@ -14,8 +14,9 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<L
         Some(tls) => Some(Tls { certificates: checker.each(&tls.certificates, "certificate", certificate)? }),
         None => None,
     };
-    let limits = listener.limits.get()?;
+    let bounds = listener.limits.get()?;
     let trusted = checker.set("network", &listener.trusted_proxies)?;
+    let access = limits::access(checker, &listener.access)?;
     // The only protocol so far; the key is there to be written.
     listener.protocol.get()?;
     Some(Listener {
@@ -23,14 +24,17 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<L
         address: listener.address.get()?.0.clone(),
         tls,
         trusted_proxies: trusted.into_iter().map(|network| network.0).collect(),
+        access,
         limits: ListenerLimits {
-            connections: limits.connections.get()?.usize(),
-            header_bytes: limits.header_bytes.get()?.usize(),
-            body_bytes: limits.body_bytes.get()?.0,
-            header_timeout: limits.header_timeout.get()?.0,
-            body_timeout: limits.body_timeout.get()?.0,
-            idle_timeout: limits.idle_timeout.get()?.0,
-            tunnel_timeout: limits.tunnel_timeout.get()?.0,
+            connections: bounds.connections.get()?.usize(),
+            connections_per_client: bounds.connections_per_client.get()?.u32(),
+            client_ipv6_prefix: bounds.client_ipv6_prefix.get()?.u8(),
+            header_bytes: bounds.header_bytes.get()?.usize(),
+            body_bytes: bounds.body_bytes.get()?.0,
+            header_timeout: bounds.header_timeout.get()?.0,
+            body_timeout: bounds.body_timeout.get()?.0,
+            idle_timeout: bounds.idle_timeout.get()?.0,
+            tunnel_timeout: bounds.tunnel_timeout.get()?.0,
         },
     })
 }

@@ -8,7 +8,7 @@ use super::super::model::{HeaderMatch, Match, PathPattern, Route};
 use super::super::shape::{At, List};
 use super::super::tree::NodeId;
 use super::super::units::{Name, show_time};
-use super::Checker;
+use super::{Checker, limits};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
     let route = at.get()?;
@@ -24,12 +24,16 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
         check_times(checker, route, upstream);
     }
     route.delivery.get()?;
+    let rate_limit = limits::rate_limit(checker, &route.rate_limit);
+    let access = limits::access(checker, &route.access);
     Some(Route {
         name: route.name.get()?.0.clone(),
         listeners: listeners?.into_iter().map(|name| name.0).collect(),
         matcher: matcher?,
         upstream: upstream?,
         timeout: route.timeout.get()?.0,
+        rate_limit: rate_limit?,
+        access: access?,
     })
 }
 

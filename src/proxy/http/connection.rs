@@ -161,9 +161,10 @@ impl Connection {
                 scratch.request_id.clear();
                 scratch.head.clear();
                 scratch.host.clear();
+                let protocol = Version::Http11;
                 let refused =
-                    Refused { problem, counted, keep_alive: false, to_head: false, protocol: Version::Http11 };
-                return self.refuse(&refused, scratch, clock::now()).await;
+                    Refused { problem, counted, keep_alive: false, to_head: false, protocol, route: None, body: 0 };
+                return self.refuse(&refused, limits, scratch, clock::now()).await;
             }
         };
         let started = clock::now();
@@ -183,7 +184,7 @@ impl Connection {
             Ok(prepared) => prepared,
             Err(refused) => {
                 self.client.buffer.consume(length);
-                return self.refuse(&refused, scratch, started).await;
+                return self.refuse(&refused, limits, scratch, started).await;
             }
         };
         self.client.buffer.consume(length);
@@ -435,7 +436,13 @@ impl Connection {
     }
 
     /// Answers a request that goes no further.
-    async fn refuse(&mut self, refused: &Refused, scratch: &mut Scratch, started: Micros) -> Next {
+    async fn refuse(
+        &mut self,
+        refused: &Refused,
+        limits: &ListenerLimits,
+        scratch: &mut Scratch,
+        started: Micros,
+    ) -> Next {
         self.entrance.counters.increment(ListenerSlot::Refused(refused.counted));
         let keep_alive = refused.keep_alive && !self.watched.draining();
         scratch.out.clear();
@@ -443,7 +450,7 @@ impl Connection {
         let written = self.write_out(&scratch.out).await;
         let told = Told {
             status: refused.problem.status,
-            route: None,
+            route: refused.route,
             master: None,
             attempts: 0,
             bytes_in: 0,
@@ -455,8 +462,28 @@ impl Connection {
         self.tell(&generation, &told, scratch, started);
         match written {
             Err(()) => Next::Close,
-            Ok(()) if keep_alive => Next::Request,
+            Ok(()) if keep_alive && self.pass_over(refused.body, limits).await => Next::Request,
+            Ok(()) if keep_alive => Next::Close,
             Ok(()) => Next::Linger,
+        }
+    }
+
+    /// Receives the rest of a request that has been answered, for nothing. False when it does not come.
+    async fn pass_over(&mut self, body: u64, limits: &ListenerLimits) -> bool {
+        let mut left = usize::try_from(body).unwrap_or(usize::MAX);
+        loop {
+            let here = self.client.buffer.filled().len().min(left);
+            self.client.buffer.consume(here);
+            left -= here;
+            if left == 0 {
+                return true;
+            }
+            self.client.buffer.reserve(BUFFER_BYTES);
+            self.watched.arm(clock::now().saturating_add(clock::micros(limits.body_timeout)));
+            match self.watched.guard(self.client.buffer.fill(&self.client.stream)).await {
+                Ok(Ok(1..)) => {}
+                _ => return false,
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::entrance::Peer;
 use crate::balance::{Key, Place, client_hash, stable_hash};
+use crate::clock;
 use crate::config::model::{AffinityKey, Listener, Upstream};
 use crate::exchange::headers::{Forwarding, write_request_head};
 use crate::exchange::local::Generation;
@@ -12,7 +13,7 @@ use crate::http::fields::Known;
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Request, Version};
 use crate::ids::{RequestIds, is_request_id};
-use crate::telemetry::hot::Refusal;
+use crate::telemetry::hot::{Refusal, RouteSlot};
 
 /// Bodies up to this size with a known length are received whole before a master is chosen: a slow client then occupies no
 /// master, and another attempt costs nothing. Larger ones are passed on as they come.
@@ -56,6 +57,10 @@ pub struct Refused {
     pub keep_alive: bool,
     pub to_head: bool,
     pub protocol: Version,
+    /// The route whose own rules turned it away.
+    pub route: Option<usize>,
+    /// Bytes of body behind the head, to be passed over if the connection lives.
+    pub body: u64,
 }
 
 /// What a request meets on its way in.
@@ -88,7 +93,15 @@ impl Inlet<'_> {
                 _ => Refusal::Unsupported,
             };
             let problem = Problem::new(refusal.status, refusal.reason);
-            Box::new(Refused { problem, counted, keep_alive: false, to_head: false, protocol: Version::Http11 })
+            Box::new(Refused {
+                problem,
+                counted,
+                keep_alive: false,
+                to_head: false,
+                protocol: Version::Http11,
+                route: None,
+                body: 0,
+            })
         })?;
         // The same one that goes on to the master: the first that is usable.
         let ids = request.fields().iter().filter(|field| Known::of(field.name) == Some(Known::XRequestId));
@@ -107,7 +120,16 @@ impl Inlet<'_> {
             let problem = Problem::new(413, "the request body is larger than this listener takes");
             let counted = Refusal::BodyTooLarge;
             self.write_line(&request, scratch);
-            return Err(Box::new(Refused { problem, counted, keep_alive: false, to_head, protocol: request.version }));
+            let protocol = request.version;
+            return Err(Box::new(Refused {
+                problem,
+                counted,
+                keep_alive: false,
+                to_head,
+                protocol,
+                route: None,
+                body: 0,
+            }));
         }
         let host = request.host.unwrap_or_default().as_bytes();
         let lookup = &generation.snapshot.routes;
@@ -115,14 +137,30 @@ impl Inlet<'_> {
             let problem = Problem::new(404, "no route matches this request");
             let keep_alive = request.keep_alive && request.framing == Framing::None;
             self.write_line(&request, scratch);
-            let counted = Refusal::NoRoute;
-            return Err(Box::new(Refused { problem, counted, keep_alive, to_head, protocol: request.version }));
+            let (counted, protocol) = (Refusal::NoRoute, request.version);
+            return Err(Box::new(Refused { problem, counted, keep_alive, to_head, protocol, route: None, body: 0 }));
         };
+        let client = self.peer.address.map(|peer| client_address(&request, listener, peer));
+        if let Some(guard) = &generation.snapshot.guards[route]
+            && let Err(turned) = guard.check(client, &request, clock::now)
+        {
+            let (counted, reason) = turned.counted();
+            if let Some(counters) = generation.guarded(route) {
+                counters.increment(RouteSlot::Refused(reason));
+            }
+            self.write_line(&request, scratch);
+            let (problem, protocol, route) = (turned.problem(), request.version, Some(route));
+            let (body, keep_alive) = match passable(&request, buffered) {
+                Some(body) => (body, request.keep_alive),
+                None => (0, false),
+            };
+            return Err(Box::new(Refused { problem, counted, keep_alive, to_head, protocol, route, body }));
+        }
         let settings = &generation.snapshot.config.routes[route];
         let upstream = &generation.snapshot.upstreams[settings.upstream].settings;
         let whole = matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
         self.write_head(&request, listener, whole, scratch);
-        let (key, pin) = self.keys(&request, listener, upstream);
+        let (key, pin) = keys(&request, client, upstream);
         Ok(Prepared {
             route,
             upstream: settings.upstream,
@@ -160,21 +198,32 @@ impl Inlet<'_> {
             scratch.head.push(b' ');
         }
     }
+}
 
-    /// What the strategy may choose by, and the hash of the affinity key.
-    fn keys(&self, request: &Request<'_>, listener: &Listener, upstream: &Upstream) -> (Key, Option<u64>) {
-        let client = self.peer.address.map(|peer| client_address(request, listener, peer));
-        let pin = upstream.affinity.as_ref().and_then(|affinity| match &affinity.key {
-            AffinityKey::ClientIp => client.map(client_hash),
-            AffinityKey::Header(name) => request.field(name).map(stable_hash),
-            AffinityKey::Cookie(name) => request.cookie(name).map(stable_hash),
-        });
-        let header = |name: &Option<String>| name.as_ref().and_then(|name| request.field(name));
-        let place = match &upstream.geo {
-            geo if geo.country_header.is_none() && geo.location_header.is_none() => None,
-            geo => Place::parse(header(&geo.country_header), header(&geo.location_header)),
-        };
-        (Key { hash: pin, client, place }, pin)
+/// What the strategy may choose by, and the hash of the affinity key.
+fn keys(request: &Request<'_>, client: Option<IpAddr>, upstream: &Upstream) -> (Key, Option<u64>) {
+    let pin = upstream.affinity.as_ref().and_then(|affinity| match &affinity.key {
+        AffinityKey::ClientIp => client.map(client_hash),
+        AffinityKey::Header(name) => request.field(name).map(stable_hash),
+        AffinityKey::Cookie(name) => request.cookie(name).map(stable_hash),
+    });
+    let header = |name: &Option<String>| name.as_ref().and_then(|name| request.field(name));
+    let place = match &upstream.geo {
+        geo if geo.country_header.is_none() && geo.location_header.is_none() => None,
+        geo => Place::parse(header(&geo.country_header), header(&geo.location_header)),
+    };
+    (Key { hash: pin, client, place }, pin)
+}
+
+/// The length of a body that is small enough to be received for nothing, so that the connection can live.
+fn passable(request: &Request<'_>, buffered: usize) -> Option<u64> {
+    match request.framing {
+        Framing::None => Some(0),
+        // Who waits to be told to continue may leave the body out.
+        Framing::Length(length) if length <= WHOLE_BODY_MAX => {
+            (!request.expects_continue || buffered as u64 >= length).then_some(length)
+        }
+        _ => None,
     }
 }
 
@@ -208,8 +257,11 @@ mod tests {
             address: "127.0.0.1:0".parse().unwrap(),
             tls: None,
             trusted_proxies: trusted.iter().map(|network| network.parse().unwrap()).collect(),
+            access: None,
             limits: crate::config::model::ListenerLimits {
                 connections: 1,
+                connections_per_client: 0,
+                client_ipv6_prefix: 64,
                 header_bytes: 1024,
                 body_bytes: 0,
                 header_timeout: Duration::ZERO,

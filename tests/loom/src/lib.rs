@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "parts that only the program uses")]
 
 pub mod health;
+pub mod limits;
 pub mod telemetry;
 pub mod upstream;
 
@@ -16,4 +17,8 @@ pub mod sync;
 /// The program's clock without its reading: a model has no time.
 pub mod clock {
     pub type Micros = u64;
+
+    pub fn micros(duration: std::time::Duration) -> Micros {
+        duration.as_micros() as u64
+    }
 }

@@ -1,0 +1,4 @@
+#[path = "../../../src/limits/buckets.rs"]
+pub mod buckets;
+#[path = "../../../src/limits/gcra.rs"]
+pub mod gcra;
