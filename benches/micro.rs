@@ -117,6 +117,8 @@ fn listener() -> Listener {
         trusted_proxies: Vec::new(),
         access: None,
         limits: ListenerLimits {
+            handshakes: 512,
+            handshake_timeout: Duration::from_secs(10),
             connections: 1,
             connections_per_client: 0,
             client_ipv6_prefix: 64,

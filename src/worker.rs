@@ -24,7 +24,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::WorkerLog;
 use crate::telemetry::hot::{ListenerSlot, Refusal};
 use crate::telemetry::registry::WorkerMetrics;
-use crate::tls::server::HANDSHAKE_TIMEOUT;
+use crate::tls::server::Gate;
 
 /// Sweeps between two flushes of the access log: a line is at most a quarter of a second behind.
 const SWEEPS_PER_FLUSH: u32 = 10;
@@ -158,14 +158,11 @@ impl Crew {
             let Accepted { socket, peer, tls, place, seat, .. } = accepted;
             let (_place, _seat) = (place, seat);
             let stream = match (socket, tls) {
-                (Socket::Tcp(socket), None) => TcpStream::from_std(socket).map(Stream::tcp),
-                (Socket::Tcp(socket), Some(tls)) => handshake(socket, tls).await,
-                (Socket::Unix(socket), _) => UnixStream::from_std(socket).map(Stream::unix),
+                (Socket::Tcp(socket), None) => TcpStream::from_std(socket).map(Stream::tcp).ok(),
+                (Socket::Tcp(socket), Some(gate)) => handshake(socket, &gate, &entrance).await,
+                (Socket::Unix(socket), _) => UnixStream::from_std(socket).map(Stream::unix).ok(),
             };
-            let Ok(stream) = stream else {
-                entrance.counters.increment(ListenerSlot::Refused(Refusal::Tls));
-                return;
-            };
+            let Some(stream) = stream else { return };
             let mut parts = Some((shared, entrance, stream, Peer::new(peer)));
             let connection = std::future::poll_fn(|cx| {
                 let Some((shared, entrance, stream, peer)) = parts.take() else { return std::task::Poll::Pending };
@@ -195,12 +192,17 @@ impl Drop for OpenConnection {
     }
 }
 
-async fn handshake(socket: std::net::TcpStream, tls: Arc<rustls::ServerConfig>) -> io::Result<Stream> {
-    let socket = TcpStream::from_std(socket)?;
-    socket.set_nodelay(true)?;
-    let accepting = tokio_rustls::TlsAcceptor::from(tls).accept(socket);
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
-        Ok(stream) => stream.map(Stream::tls),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+/// `None` when the client was turned away, which is counted.
+async fn handshake(socket: std::net::TcpStream, gate: &Gate, entrance: &Entrance) -> Option<Stream> {
+    let made = match TcpStream::from_std(socket) {
+        Ok(socket) => entrance.handshakes.accept(socket, gate, &entrance.counters).await,
+        Err(_) => Err(Refusal::Tls),
+    };
+    match made {
+        Ok(stream) => Some(Stream::tls(stream)),
+        Err(reason) => {
+            entrance.counters.increment(ListenerSlot::Refused(reason));
+            None
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What a scrape says about the present state: written from the same view as the status, so the two cannot disagree, and a
 //! master that left has no gauge that stays behind.
 
+use std::collections::BTreeMap;
+
 use super::view::{Circuit, Health, MasterView, StatusView, UpstreamView};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::names::{self, Metric};
@@ -14,6 +16,7 @@ pub fn write(status: &StatusView, out: &mut Exposition) {
     dropped.integer(&["queue-full"], status.access_log_dropped.queue_full);
     dropped.integer(&["write-error"], status.access_log_dropped.write_error);
 
+    certificates(status, out);
     masters(status, out, &names::MASTER_HEALTH, |master| match master.health {
         Health::Unknown => 0,
         Health::Healthy => 1,
@@ -28,6 +31,22 @@ pub fn write(status: &StatusView, out: &mut Exposition) {
     masters(status, out, &names::MASTER_USABLE, |master| u64::from(master.usable));
     masters(status, out, &names::MASTER_IN_FLIGHT, |master| master.in_flight);
     masters(status, out, &names::MASTER_QUEUED, |master| master.queued);
+}
+
+/// Of several with one name the one that ends first: a series must not stand there twice.
+fn certificates(status: &StatusView, out: &mut Exposition) {
+    let mut ends: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for listener in &status.listeners {
+        for certificate in &listener.certificates {
+            let Some(end) = certificate.expires.and_then(|end| u64::try_from(end).ok()) else { continue };
+            let known = ends.entry((&listener.name, &certificate.name)).or_insert(end);
+            *known = end.min(*known);
+        }
+    }
+    let mut family = out.family(&names::CERTIFICATE_EXPIRY);
+    for ((listener, name), end) in ends {
+        family.integer(&[listener, name], end);
+    }
 }
 
 fn masters(status: &StatusView, out: &mut Exposition, metric: &'static Metric, value: impl Fn(&MasterView) -> u64) {

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use view::{AccessLogDropped, ListenerView, MasterView, SpoolView, UpstreamView};
+use view::{AccessLogDropped, CertificateView, ListenerView, MasterView, SpoolView, UpstreamView};
 
 /// Longest wait for anything on loopback.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,7 +31,19 @@ impl Source for Fixed {
             listeners: vec![ListenerView {
                 name: "gateway".to_owned(),
                 address: "127.0.0.1:8080".to_owned(),
-                tls: false,
+                tls: true,
+                certificates: vec![
+                    CertificateView {
+                        name: "bot.example".to_owned(),
+                        names: vec!["bot.example".to_owned()],
+                        expires: Some(2_000_000_000),
+                    },
+                    CertificateView {
+                        name: "bot.example".to_owned(),
+                        names: vec!["bot.example".to_owned()],
+                        expires: Some(1_900_000_000),
+                    },
+                ],
                 connections: 0,
                 tunnels: 0,
             }],
@@ -163,6 +175,7 @@ fn a_scrape_has_counts_gauges_cold_series_and_the_process() {
         "baton_config_reloads_total{outcome=\"applied\"} 1",
         "baton_access_log_dropped_total{reason=\"queue-full\"} 7",
         "baton_workers 2",
+        "baton_certificate_expiry_timestamp_seconds{listener=\"gateway\",name=\"bot.example\"} 1900000000",
     ] {
         assert!(answer.body.lines().any(|l| l == line), "{line} is not in\n{}", answer.body);
     }

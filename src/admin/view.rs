@@ -32,10 +32,22 @@ pub struct ListenerView {
     /// As bound: with the port that the kernel chose where the configuration says 0.
     pub address: String,
     pub tls: bool,
+    /// In use by new connections, in the order of the configuration.
+    pub certificates: Vec<CertificateView>,
     /// Open ones; counted by the admin API.
     pub connections: u64,
     /// Those of the connections that are tunnels; counted by the admin API.
     pub tunnels: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateView {
+    /// Its first DNS name, else its common name.
+    pub name: String,
+    /// Its DNS names.
+    pub names: Vec<String>,
+    /// Its end in seconds since 1970.
+    pub expires: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, Config, Geo,
-    HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits, MasterTls,
-    Match, OutlierDetection, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget, Route, TlsVersion,
-    Upstream,
+    Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAuth, Config,
+    Geo, HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits,
+    MasterTls, Match, OutlierDetection, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget, Route, Tls,
+    TlsVersion, Upstream,
 };
 use super::units::{show_rate, show_size, show_time};
 
@@ -150,8 +150,10 @@ fn listener(listener: &Listener) -> Values {
     let Listener { name: _, address, tls, trusted_proxies, access, limits } = listener;
     let ListenerLimits {
         connections,
-        connections_per_client,
         client_ipv6_prefix,
+        connections_per_client,
+        handshake_timeout,
+        handshakes,
         header_bytes,
         body_bytes,
         header_timeout,
@@ -159,16 +161,14 @@ fn listener(listener: &Listener) -> Values {
         idle_timeout,
         tunnel_timeout,
     } = limits;
-    let certificates = tls.as_ref().and_then(|tls| {
-        list(&tls.certificates, |files| format!("{} with {}", files.cert.display(), files.key.display()))
-    });
     let mut values = vec![
         ("address", some(address)),
-        ("tls.certificates", certificates),
         ("trusted_proxies", list(trusted_proxies, ToString::to_string)),
         ("limits.connections", some(connections)),
         ("limits.connections_per_client", some(connections_per_client)),
         ("limits.client_ipv6_prefix", some(client_ipv6_prefix)),
+        ("limits.handshakes", some(handshakes)),
+        ("limits.handshake_timeout", some(show_time(*handshake_timeout))),
         ("limits.header_bytes", some(show_size(*header_bytes as u64))),
         ("limits.body_bytes", some(show_size(*body_bytes))),
         ("limits.header_timeout", some(show_time(*header_timeout))),
@@ -177,6 +177,32 @@ fn listener(listener: &Listener) -> Values {
         ("limits.tunnel_timeout", some(show_time(*tunnel_timeout))),
     ];
     values.extend(networks(access.as_ref()));
+    if let Some(settings) = tls {
+        values.extend(encryption(settings));
+    }
+    values
+}
+
+fn version(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::V12 => "1.2",
+        TlsVersion::V13 => "1.3",
+    }
+}
+
+fn encryption(tls: &Tls) -> Values {
+    let Tls { certificates, min_version, client_auth } = tls;
+    let pair = |files: &CertificateFiles| format!("{} with {}", files.cert.display(), files.key.display());
+    let mut values =
+        vec![("tls.certificates", list(certificates, pair)), ("tls.min_version", some(version(*min_version)))];
+    if let Some(ClientAuth { required, ca, crl, allowed_names }) = client_auth {
+        values.extend([
+            ("tls.client_auth.mode", some(if *required { "require" } else { "request" })),
+            ("tls.client_auth.ca", some(ca.display())),
+            ("tls.client_auth.crl", crl.as_ref().map(|file| file.display().to_string())),
+            ("tls.client_auth.allowed_names", list(allowed_names, Clone::clone)),
+        ]);
+    }
     values
 }
 
@@ -322,13 +348,7 @@ fn master_tls(tls: &MasterTls) -> Values {
         ("tls.ca", Some(ca.as_ref().map_or_else(|| "the system's".into(), |path| path.display().to_string()))),
         ("tls.cert", cert.map(|path| path.display().to_string())),
         ("tls.key", key.map(|path| path.display().to_string())),
-        (
-            "tls.min_version",
-            some(match min_version {
-                TlsVersion::V12 => "1.2",
-                TlsVersion::V13 => "1.3",
-            }),
-        ),
+        ("tls.min_version", some(version(*min_version))),
         ("tls.verify", some(if *verify { "on" } else { "off" })),
     ]
 }

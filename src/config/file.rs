@@ -6,9 +6,9 @@
 use super::model::StrategyKind;
 use super::shape::{List, Switch, shape};
 use super::units::{
-    Affinity, Bool, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level, Listen, Literal,
-    Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, RateBy, Size, StatusRanges, Text,
-    Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
+    Affinity, Bool, ClientAuthMode, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level,
+    Listen, Literal, Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, RateBy, Size,
+    StatusRanges, Text, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 
 const KIB: u64 = 1 << 10;
@@ -71,8 +71,25 @@ shape! {
     struct Tls {
         /// Chosen by the name that the client asks for (SNI). The first one serves names that no other one matches.
         certificates: List<Certificate>,
+        /// The oldest version that clients may speak.
+        min_version: TlsVersion = "1.2",
+        /// Asks clients for a certificate. Left out, none is asked for.
+        client_auth: Option<ClientAuth>,
     }
-    later { "min_version", "client_auth" }
+
+    /// Certificates that clients show.
+    struct ClientAuth {
+        /// `require`: a client without a certificate is turned away. `request`: it is let in; one that is shown has to be
+        /// good all the same.
+        mode: ClientAuthMode,
+        /// PEM file with the authorities that sign clients' certificates.
+        ca: FilePath,
+        /// A client's certificate must carry one of these as a DNS name or as its common name, compared whole and without
+        /// regard to case. Empty allows every certificate of the authorities.
+        allowed_names: List<Text> = "[]",
+        /// PEM file with revocation lists of the authorities.
+        crl: Option<FilePath>,
+    }
 
     /// A certificate and its key. Relative paths start at the working directory.
     struct Certificate {
@@ -91,6 +108,10 @@ shape! {
         connections_per_client: Int<0, 1_000_000> = "0",
         /// Leading bits of an IPv6 address that count as one client. IPv4 addresses count one by one.
         client_ipv6_prefix: Int<1, 128> = "64",
+        /// TLS handshakes under way at once in each worker. For a further one the oldest is closed.
+        handshakes: Int<1, 100_000> = "512",
+        /// For a TLS handshake, from the accepted connection on. Beyond it the connection is closed.
+        handshake_timeout: Time = "10s",
         /// Request line and headers together. Beyond it the answer is 431.
         header_bytes: Size<KIB, { 64 * KIB }> = "32KiB",
         /// The body of a request. Beyond it the answer is 413.

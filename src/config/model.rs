@@ -57,10 +57,26 @@ pub struct Listener {
     pub limits: ListenerLimits,
 }
 
-/// Certificates of a TLS listener; the first one serves names that no other one matches.
+/// TLS of a listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
+    /// The first one serves names that no other one matches.
     pub certificates: Vec<CertificateFiles>,
+    pub min_version: TlsVersion,
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// Certificates that clients show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientAuth {
+    /// Whether a client without one is turned away.
+    pub required: bool,
+    /// PEM file with the authorities whose word is taken.
+    pub ca: PathBuf,
+    /// PEM file with their revocation lists.
+    pub crl: Option<PathBuf>,
+    /// Names of which a client's certificate must carry one; empty allows all.
+    pub allowed_names: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +94,10 @@ pub struct ListenerLimits {
     pub connections_per_client: u32,
     /// Bits of an IPv6 address that are one client. Default 64.
     pub client_ipv6_prefix: u8,
+    /// TLS handshakes under way at once in each worker; beyond it the oldest is closed. Default 512.
+    pub handshakes: usize,
+    /// For a TLS handshake. Default 10 s.
+    pub handshake_timeout: Duration,
     /// Request line and headers together, in bytes; beyond it 431. Default 32 KiB, at most 64 KiB.
     pub header_bytes: usize,
     /// Request body in bytes; beyond it 413. Default 4 MiB.

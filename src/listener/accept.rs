@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
@@ -26,6 +25,7 @@ use crate::snapshot::Snapshot;
 use crate::sync::Mutex;
 use crate::telemetry::hot::{ListenerCounters, ListenerSlot};
 use crate::telemetry::registry::WorkerMetrics;
+use crate::tls::server::Gate;
 
 /// Connections that may wait for a worker to take them up.
 pub const LANE_DEPTH: usize = 1024;
@@ -41,7 +41,7 @@ pub struct Accepted {
     pub peer: Option<IpAddr>,
     /// The listener's name.
     pub listener: Arc<str>,
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Gate>>,
     /// Its place under the listener's connection limit.
     pub place: OwnedSemaphorePermit,
     /// Its place under its client's connection limit, where there is one.
@@ -91,7 +91,7 @@ pub struct Acceptor {
 #[derive(Debug)]
 struct Open {
     address: String,
-    tls: Arc<ArcSwapOption<ServerConfig>>,
+    tls: Arc<ArcSwapOption<Gate>>,
     places: Arc<Semaphore>,
     limit: usize,
     /// Dropped with this, which closes the socket.
@@ -119,7 +119,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the socket cannot be watched.
-    pub fn open(&self, name: &str, bound: Bound, tls: Option<Arc<ServerConfig>>, limit: usize) -> io::Result<()> {
+    pub fn open(&self, name: &str, bound: Bound, tls: Option<Arc<Gate>>, limit: usize) -> io::Result<()> {
         let (stop, stopping) = watch::channel(());
         let tls = Arc::new(ArcSwapOption::new(tls));
         let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
@@ -144,7 +144,7 @@ impl Acceptor {
     }
 
     /// Changes what a reload may change about an open listener; its socket and connections stay.
-    pub fn change(&self, name: &str, tls: Option<Arc<ServerConfig>>, limit: usize) {
+    pub fn change(&self, name: &str, tls: Option<Arc<Gate>>, limit: usize) {
         let Some(mut open) = self.open.get_mut(name) else { return };
         open.tls.store(tls);
         let limit = limit.min(Semaphore::MAX_PERMITS);
@@ -171,16 +171,16 @@ impl Acceptor {
         self.open.clear();
     }
 
-    /// The address as bound of a listener, and whether it takes TLS.
+    /// The address as bound of a listener, and its gate when it takes TLS.
     #[must_use]
-    pub fn address(&self, name: &str) -> Option<(String, bool)> {
-        self.open.get(name).map(|open| (open.address.clone(), open.tls.load().is_some()))
+    pub fn address(&self, name: &str) -> Option<(String, Option<Arc<Gate>>)> {
+        self.open.get(name).map(|open| (open.address.clone(), open.tls.load_full()))
     }
 }
 
 struct Listening {
     name: Arc<str>,
-    tls: Arc<ArcSwapOption<ServerConfig>>,
+    tls: Arc<ArcSwapOption<Gate>>,
     places: Arc<Semaphore>,
     lanes: Arc<[Lane]>,
     published: Arc<ArcSwap<Snapshot>>,

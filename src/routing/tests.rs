@@ -15,6 +15,8 @@ fn listener(name: &str) -> Listener {
         trusted_proxies: Vec::new(),
         access: None,
         limits: ListenerLimits {
+            handshakes: 1,
+            handshake_timeout: Duration::ZERO,
             connections: 1,
             connections_per_client: 0,
             client_ipv6_prefix: 64,

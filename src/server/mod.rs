@@ -6,6 +6,7 @@
 //! stop:    not ready ─▶ close listeners ─▶ workers drain ─▶ deadline
 //! ```
 
+mod expiry;
 mod files;
 mod outage;
 mod reload;
@@ -16,7 +17,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +35,7 @@ use crate::telemetry::logging::{self, LogLevel};
 use crate::telemetry::{Telemetry, names};
 use crate::tls;
 use crate::tls::client::MasterTls;
+use crate::tls::server::{Gate, gate};
 use crate::upstream::admission::Health;
 use crate::upstream::master::Master;
 use crate::worker::{self, Phase, Supplies, Worker};
@@ -94,6 +96,7 @@ pub(crate) struct Control {
     hash: Mutex<u64>,
     /// Why the newest configuration was refused.
     config_error: Mutex<Option<String>>,
+    expiry: Mutex<expiry::Told>,
 }
 
 /// Runs the proxy with this configuration until a signal ends it.
@@ -152,6 +155,7 @@ async fn serve(
         stopping: AtomicBool::new(false),
         hash: Mutex::new(hash),
         config_error: Mutex::default(),
+        expiry: Mutex::default(),
     });
     let admin_address = admin_socket.address();
     let admin = start_admin(admin_socket, &control)?;
@@ -170,7 +174,7 @@ async fn serve(
 struct Ready {
     name: String,
     bound: Bound,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<Gate>>,
     limit: usize,
 }
 
@@ -200,9 +204,8 @@ fn tls_of_masters(config: &model::Config) -> Result<Vec<Vec<Option<Arc<MasterTls
     config.upstreams.iter().map(of_upstream).collect()
 }
 
-fn certificates(listener: &model::Listener) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
-    let built = listener.tls.as_ref().map(tls::server::server_config).transpose();
-    built.map_err(|error| format!("listener {}: {error}", listener.name))
+fn certificates(listener: &model::Listener) -> Result<Option<Arc<Gate>>, String> {
+    gate(listener).map_err(|error| format!("listener {}: {error}", listener.name))
 }
 
 fn start_workers(
@@ -362,6 +365,31 @@ impl Control {
                 pins.sweep(now);
             }
         }
+        self.tell_of_ends();
+    }
+
+    /// Warns of certificates that are about to end.
+    fn tell_of_ends(&self) {
+        let snapshot = self.published.load();
+        let in_use = snapshot.config.listeners.iter().flat_map(|listener| {
+            let gate = self.acceptor.address(&listener.name).and_then(|(_, gate)| gate);
+            let ends: Vec<_> = gate
+                .iter()
+                .flat_map(|gate| &gate.certificates)
+                .filter_map(|facts| {
+                    Some(expiry::Certificate {
+                        listener: listener.name.clone(),
+                        name: facts.title().to_owned(),
+                        end: facts.not_after?,
+                    })
+                })
+                .collect();
+            ends
+        });
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let due = self.expiry.lock().unwrap_or_else(PoisonError::into_inner).due(in_use.collect(), now);
+        expiry::tell(&due, now);
     }
 
     /// Says whether it is another one than before.

@@ -9,6 +9,7 @@ use crate::config::{self, Loaded};
 use crate::listener::bind::bind;
 use crate::snapshot::Snapshot;
 use crate::telemetry::names;
+use crate::tls::server::Gate;
 use crate::upstream::admission::Tier;
 
 /// Findings about one configuration that go to the log; `baton check` shows all of them.
@@ -141,6 +142,6 @@ impl Control {
 #[derive(Default)]
 struct Plan {
     open: Vec<Ready>,
-    change: Vec<(String, Option<Arc<rustls::ServerConfig>>, usize)>,
+    change: Vec<(String, Option<Arc<Gate>>, usize)>,
     close: Vec<String>,
 }

@@ -5,9 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::Control;
 use crate::admin::Source;
-use crate::admin::view::{AccessLogDropped, ListenerView, MasterView, SpoolView, StatusView, UpstreamView};
+use crate::admin::view::{
+    AccessLogDropped, CertificateView, ListenerView, MasterView, SpoolView, StatusView, UpstreamView,
+};
 use crate::config::model;
 use crate::snapshot::Upstream;
+use crate::tls::certificate::Facts;
 use crate::upstream::admission::Tier;
 use crate::upstream::master::Master;
 
@@ -16,7 +19,15 @@ impl Source for Control {
         let snapshot = self.published.load_full();
         let listener = |listener: &model::Listener| {
             let (address, tls) = self.acceptor.address(&listener.name).unwrap_or_default();
-            ListenerView { name: listener.name.clone(), address, tls, connections: 0, tunnels: 0 }
+            let certificates = tls.iter().flat_map(|gate| &gate.certificates).map(certificate_view).collect();
+            ListenerView {
+                name: listener.name.clone(),
+                address,
+                tls: tls.is_some(),
+                certificates,
+                connections: 0,
+                tunnels: 0,
+            }
         };
         let dropped = self.access_log.dropped();
         StatusView {
@@ -53,6 +64,10 @@ fn health_score(upstreams: &[std::sync::Arc<Upstream>]) -> u32 {
         u32::try_from(100 * usable / upstream.masters.len().max(1)).unwrap_or(0)
     };
     upstreams.iter().map(score).min().unwrap_or(100)
+}
+
+fn certificate_view(facts: &Facts) -> CertificateView {
+    CertificateView { name: facts.title().to_owned(), names: facts.dns_names.clone(), expires: facts.not_after }
 }
 
 fn upstream_view(upstream: &Upstream) -> UpstreamView {

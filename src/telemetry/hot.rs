@@ -180,6 +180,25 @@ words! {
         QueueTimeout = "queue-timeout",
         /// The handshake failed.
         Tls = "tls",
+        TlsTimeout = "tls-timeout",
+        /// Too many handshakes were under way, and this was the oldest.
+        TlsOverload = "tls-overload",
+        ClientCertificateMissing = "client-certificate-missing",
+        /// Signed by nobody known, or not fit for a client.
+        ClientCertificateInvalid = "client-certificate-invalid",
+        /// Over, or not begun.
+        ClientCertificateExpired = "client-certificate-expired",
+        ClientCertificateRevoked = "client-certificate-revoked",
+        ClientNameNotAllowed = "client-name-not-allowed",
+    }
+}
+
+words! {
+    /// How a TLS session began.
+    Handshake {
+        Full = "full",
+        /// From a ticket or a remembered session.
+        Resumed = "resumed",
     }
 }
 
@@ -223,11 +242,17 @@ pub enum ListenerSlot {
     TunnelsOpened,
     /// Tunnels ended.
     TunnelsClosed,
+    /// TLS handshakes begun.
+    HandshakesBegun,
+    /// TLS handshakes that came to an end, good or bad: those under way are the difference.
+    HandshakesEnded,
+    Handshake(Handshake),
     Refused(Refusal),
 }
 
 impl ListenerSlot {
-    const REFUSED: usize = 4;
+    const HANDSHAKE: usize = 6;
+    const REFUSED: usize = Self::HANDSHAKE + Handshake::ALL.len();
     pub const COUNT: usize = Self::REFUSED + Refusal::ALL.len();
 }
 
@@ -238,6 +263,9 @@ impl Slot for ListenerSlot {
             Self::Closed => 1,
             Self::TunnelsOpened => 2,
             Self::TunnelsClosed => 3,
+            Self::HandshakesBegun => 4,
+            Self::HandshakesEnded => 5,
+            Self::Handshake(kind) => Self::HANDSHAKE + kind as usize,
             Self::Refused(reason) => Self::REFUSED + reason as usize,
         }
     }
@@ -356,8 +384,10 @@ mod tests {
         every_slot_has_its_own_cell::<R, { R::COUNT }>(&routes);
 
         let refused = Refusal::ALL.iter().map(|reason| L::Refused(*reason));
-        let listener: Vec<L> =
-            [L::Accepted, L::Closed, L::TunnelsOpened, L::TunnelsClosed].into_iter().chain(refused).collect();
+        let handshakes = Handshake::ALL.iter().map(|kind| L::Handshake(*kind));
+        let single =
+            [L::Accepted, L::Closed, L::TunnelsOpened, L::TunnelsClosed, L::HandshakesBegun, L::HandshakesEnded];
+        let listener: Vec<L> = single.into_iter().chain(handshakes).chain(refused).collect();
         every_slot_has_its_own_cell::<L, { L::COUNT }>(&listener);
 
         let retried = RetryReason::ALL.iter().map(|reason| U::Retried(*reason));

@@ -74,6 +74,13 @@ metrics! {
     ROUTE_REFUSED = Counter "baton_route_refused_total" ["route", "reason"]
         "Requests that a route's own rules turned away.";
 
+    TLS_HANDSHAKES = Gauge "baton_tls_handshakes" ["listener"]
+        "TLS handshakes under way.";
+    TLS_HANDSHAKES_TOTAL = Counter "baton_tls_handshakes_total" ["listener", "kind"]
+        "TLS handshakes that succeeded, by kind: full or resumed.";
+    CERTIFICATE_EXPIRY = Gauge "baton_certificate_expiry_timestamp_seconds" ["listener", "name"]
+        "When a certificate in use ends, in seconds since 1970.";
+
     // Masters.
     MASTER_HEALTH = Gauge "baton_master_health" ["upstream", "master"]
         "Health by probes: 0 unknown, 1 healthy, 2 degraded, 3 failed.";

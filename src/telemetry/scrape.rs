@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::exposition::Exposition;
 use super::histogram::Reading;
 use super::hot::{
-    CLASSES, ConnectOutcome, Counters, ListenerSlot, MasterSlot, Refusal, RetryReason, RouteRefusal, RouteSlot,
-    SeriesReading, Slot, UpstreamSlot,
+    CLASSES, ConnectOutcome, Counters, Handshake, ListenerSlot, MasterSlot, Refusal, RetryReason, RouteRefusal,
+    RouteSlot, SeriesReading, Slot, UpstreamSlot,
 };
 use super::names;
 use super::registry::{Registry, Rows};
@@ -61,6 +61,7 @@ fn write_listeners(registry: &Registry, out: &mut Exposition) {
     for ([listener], totals) in &rows {
         family.integer(&[listener], difference(totals, 3, 1));
     }
+    write_handshakes(registry, out);
     let slots: Vec<_> = Refusal::ALL.iter().map(|reason| Refused(*reason)).collect();
     let mut family = out.family(&names::REFUSED);
     for ([listener], totals) in totals(registry.listener_counters(), &slots) {
@@ -76,6 +77,21 @@ fn write_routes(registry: &Registry, out: &mut Exposition) {
     for ([route], totals) in totals(registry.route_counters(), &slots) {
         for (reason, count) in RouteRefusal::ALL.iter().zip(totals) {
             family.integer(&[&route, reason.word()], count);
+        }
+    }
+}
+
+fn write_handshakes(registry: &Registry, out: &mut Exposition) {
+    use ListenerSlot::{HandshakesBegun, HandshakesEnded};
+    let mut family = out.family(&names::TLS_HANDSHAKES);
+    for ([listener], totals) in totals(registry.listener_counters(), &[HandshakesEnded, HandshakesBegun]) {
+        family.integer(&[&listener], difference(&totals, 1, 0));
+    }
+    let slots: Vec<_> = Handshake::ALL.iter().map(|kind| ListenerSlot::Handshake(*kind)).collect();
+    let mut family = out.family(&names::TLS_HANDSHAKES_TOTAL);
+    for ([listener], totals) in totals(registry.listener_counters(), &slots) {
+        for (kind, count) in Handshake::ALL.iter().zip(totals) {
+            family.integer(&[&listener, kind.word()], count);
         }
     }
 }

@@ -1,4 +1,15 @@
-//! TLS: certificates read from files, chosen by the name a client asks for, and those of masters verified.
+//! TLS of the listeners, and with the masters (`client`).
+//!
+//! ```text
+//! certificate ─▶ sni ─┐
+//! client_auth ────────┼─▶ server: a Gate, built whole at a start or a reload ─▶ handshake, in a worker
+//! sessions ───────────┘   (outlives gates)
+//! ```
 
+pub mod certificate;
 pub mod client;
+pub mod client_auth;
+pub mod handshake;
 pub mod server;
+pub mod sessions;
+pub mod sni;

@@ -1,31 +1,35 @@
 //! The TLS side of a listener.
 //!
-//! A configuration is built whole from its files, so a reload either has new certificates that work or keeps the old ones. The
-//! names a certificate serves are those it carries itself; a client that asks for another name, or for none, gets the first.
+//! A [`Gate`] is built whole from its files, so a reload either has certificates and rules that work or keeps the old
+//! ones. Connections that are open keep what they began with.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, crypto::aws_lc_rs};
+use rustls::{ServerConfig, SupportedProtocolVersion, crypto::aws_lc_rs, version};
 
-use crate::config::model::{CertificateFiles, Tls};
-
-/// How long a client may take for its handshake.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+use super::certificate::Facts;
+use super::sni::{Loaded, Table};
+use super::{client_auth, sessions};
+use crate::config::model::{CertificateFiles, Listener, Tls, TlsVersion};
 
 /// Certificates that cannot be used. Says which file, and why.
 #[derive(Debug)]
 pub struct TlsError {
     pub(super) file: PathBuf,
     pub(super) problem: String,
+}
+
+impl TlsError {
+    pub(super) fn new(file: &Path, problem: String) -> Self {
+        Self { file: file.to_owned(), problem }
+    }
 }
 
 impl fmt::Display for TlsError {
@@ -36,59 +40,92 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
-/// Reads the certificates and keys of a listener.
+/// What a connection to a TLS listener goes through before its first request.
+#[derive(Debug)]
+pub struct Gate {
+    pub config: Arc<ServerConfig>,
+    /// For the whole handshake, from the accepted connection on.
+    pub timeout: Duration,
+    /// Handshakes under way at once, in each worker.
+    pub handshakes_max: usize,
+    /// In the order of the configuration.
+    pub certificates: Vec<Facts>,
+}
+
+/// Builds the gate of a listener; `None` when it takes no TLS.
 ///
 /// # Errors
 /// [`TlsError`] for the first file that cannot be read or used.
-pub fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn gate(listener: &Listener) -> Result<Option<Arc<Gate>>, TlsError> {
+    let Some(tls) = &listener.tls else { return Ok(None) };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certificates = tls.certificates.iter().map(|files| certificate(files, &provider)).collect::<Result<_, _>>()?;
+    let loaded = tls.certificates.iter().map(|files| load(files, &provider)).collect::<Result<Vec<_>, _>>()?;
+    let gate = Gate {
+        config: Arc::new(server_config(&listener.name, tls, &loaded, &provider)?),
+        timeout: listener.limits.handshake_timeout,
+        handshakes_max: listener.limits.handshakes,
+        certificates: loaded.into_iter().map(|loaded| loaded.facts).collect(),
+    };
+    Ok(Some(Arc::new(gate)))
+}
+
+fn server_config(
+    name: &str,
+    tls: &Tls,
+    certificates: &[Loaded],
+    provider: &Arc<CryptoProvider>,
+) -> Result<ServerConfig, TlsError> {
     let first = tls.certificates.first().map(|files| files.cert.clone()).unwrap_or_default();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError { file: first, problem: error.to_string() })?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ByName(certificates)));
+    let wrong = |error: rustls::Error| TlsError::new(&first, error.to_string());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions(tls.min_version))
+        .map_err(wrong)?;
+    let (builder, rules) = match &tls.client_auth {
+        Some(settings) => {
+            let (rules, identity) = client_auth::rules(settings, provider)?;
+            (builder.with_client_cert_verifier(Arc::new(rules)), identity)
+        }
+        None => (builder.with_no_client_auth(), Vec::new()),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Table::build(certificates)));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Early data can be replayed by whoever saw it, and a webhook is not to be delivered twice.
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    let sessions = sessions::of_listener(name, &rules).map_err(wrong)?;
+    config.ticketer = sessions.tickets;
+    config.session_storage = sessions.store;
+    Ok(config)
 }
 
+fn versions(least: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+    match least {
+        TlsVersion::V12 => vec![&version::TLS13, &version::TLS12],
+        TlsVersion::V13 => vec![&version::TLS13],
+    }
+}
+
+fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
+    let key = certificate(files, provider)?;
+    let facts = key.cert.first().map(Facts::read).unwrap_or_default();
+    Ok(Loaded { key, facts })
+}
+
+/// Reads a chain and its key, which must fit.
 pub(super) fn certificate(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let problem = |file: &Path, problem: String| TlsError { file: file.to_owned(), problem };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| problem(&files.cert, format!("not a PEM certificate: {error}")))?;
+        .map_err(|error| TlsError::new(&files.cert, format!("not a PEM certificate: {error}")))?;
     if chain.is_empty() {
-        return Err(problem(
-            &files.cert,
-            "holds no certificate; it must be PEM, the server's own certificate first".into(),
-        ));
+        let problem = "holds no certificate; it must be PEM, the server's own certificate first";
+        return Err(TlsError::new(&files.cert, problem.to_owned()));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| problem(&files.key, format!("not a PEM private key: {error}")))?;
+        .map_err(|error| TlsError::new(&files.key, format!("not a PEM private key: {error}")))?;
     CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            problem(&files.key, format!("is not the key of {}", files.cert.display()))
+            TlsError::new(&files.key, format!("is not the key of {}", files.cert.display()))
         }
-        error => problem(&files.key, error.to_string()),
+        error => TlsError::new(&files.key, error.to_string()),
     })
-}
-
-/// Chooses by the name in the handshake.
-#[derive(Debug)]
-struct ByName(Vec<Arc<CertifiedKey>>);
-
-impl ResolvesServerCert for ByName {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let serves = |key: &CertifiedKey, name: &ServerName<'_>| {
-            let parsed = key.end_entity_cert().ok().and_then(|der| ParsedCertificate::try_from(der).ok());
-            parsed.is_some_and(|certificate| verify_server_name(&certificate, name).is_ok())
-        };
-        let named = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let matching = named.and_then(|name| self.0.iter().find(|key| serves(key, &name)));
-        matching.or(self.0.first()).cloned()
-    }
 }

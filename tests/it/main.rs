@@ -8,7 +8,9 @@ mod kit;
 
 mod affinity;
 mod bodies;
+mod client_certificates;
 mod demo;
+mod handshakes;
 mod hostile;
 mod limits;
 mod load;

@@ -2,20 +2,15 @@
 //!
 //! Every key is made by the test that uses it.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::kit::baton::run;
@@ -23,24 +18,8 @@ use crate::kit::directory::Directory;
 use crate::kit::load::measured;
 use crate::kit::process::{Process, Stream};
 use crate::kit::raw::{Raw, RawMaster, header};
-use crate::kit::{Baton, Config, SOON, alone, among_others, eventually};
-
-/// A certificate that signs for itself, in files.
-struct Pair {
-    cert: PathBuf,
-    key: PathBuf,
-    der: CertificateDer<'static>,
-}
-
-impl Pair {
-    fn make(directory: &Directory, file: &str, names: &[&str]) -> Self {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        let cert = directory.write(&format!("{file}.pem"), &made.cert.pem());
-        let key = directory.write(&format!("{file}-key.pem"), &made.signing_key.serialize_pem());
-        Self { cert, key, der: made.cert.der().clone() }
-    }
-}
+use crate::kit::tls::{Pair, handshake, provider, served, trusting};
+use crate::kit::{Baton, Config, alone, among_others, eventually};
 
 /// A listener with these certificates, in front of one scripted master.
 fn config(master: &RawMaster, pairs: &[&Pair]) -> Config {
@@ -48,76 +27,6 @@ fn config(master: &RawMaster, pairs: &[&Pair]) -> Config {
     let items: Vec<String> = pairs.iter().map(item).collect();
     let tls = format!("tls: {{ certificates: [{}] }}", items.join(", "));
     Config::empty().master("a", master.address, "").listener(&tls)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-/// A client that trusts this certificate alone and speaks these protocols.
-fn trusting(certificate: &CertificateDer<'static>, protocols: &[&str]) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).expect("a certificate as a root");
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    Arc::new(config)
-}
-
-/// Takes any certificate, to see which one is given; the signature of the handshake has to be right all the same.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-async fn handshake(to: SocketAddr, name: &str, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    let name = ServerName::try_from(name.to_owned()).expect("a name or an address");
-    timeout(SOON, TlsConnector::from(config).connect(name, stream)).await.expect("a handshake or its end in time")
-}
-
-/// The certificate given to a client that asks for this name; one that asks for an address names none.
-async fn served(to: SocketAddr, name: &str) -> CertificateDer<'static> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let anyone = Arc::new(Anyone(provider()));
-    let config = builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth();
-    let stream = handshake(to, name, Arc::new(config)).await.expect("a handshake");
-    let chain = stream.get_ref().1.peer_certificates().expect("a server shows its certificate");
-    chain[0].clone().into_owned()
 }
 
 /// One request through Baton; the head that the master got.
@@ -183,13 +92,15 @@ async fn the_name_asked_for_decides_the_certificate_and_the_first_serves_all_oth
     let directory = Directory::new();
     let first = Pair::make(&directory, "first", &["one.example"]);
     let second = Pair::make(&directory, "second", &["two.example", "*.two.example"]);
+    let exact = Pair::make(&directory, "exact", &["b.two.example"]);
     let master = RawMaster::bind().await;
-    let baton = Baton::start_unprobed(&config(&master, &[&first, &second])).await;
+    let baton = Baton::start_unprobed(&config(&master, &[&first, &second, &exact])).await;
     for (name, pair) in [
         ("one.example", &first),
         ("two.example", &second),
         ("TWO.example", &second),
         ("a.two.example", &second),
+        ("b.two.example", &exact),
         ("a.b.two.example", &first),
         ("three.example", &first),
         ("127.0.0.1", &first),

@@ -117,6 +117,8 @@ words! {
     enum TlsVersion { V12 = "1.2", V13 = "1.3" }
     /// Whether a certificate is looked at.
     enum Verify { On = "on", Off = "off" }
+    /// Whether a client must show a certificate.
+    enum ClientAuthMode { Require = "require", Request = "request" }
     /// How much is logged.
     enum Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
 }

@@ -1,17 +1,19 @@
 //! Listeners: addresses that exclude each other, certificates that can be read.
 
+use std::path::PathBuf;
+
 use super::super::diagnostic::code;
 use super::super::file::{self, File};
-use super::super::model::{CertificateFiles, ListenAddress, Listener, ListenerLimits, Tls};
+use super::super::model::{CertificateFiles, ClientAuth, ListenAddress, Listener, ListenerLimits, Tls, TlsVersion};
 use super::super::shape::At;
 use super::super::tree::NodeId;
-use super::super::units::{FilePath, Listen};
+use super::super::units::{self, ClientAuthMode, FilePath, Listen};
 use super::{Checker, limits};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<Listener> {
     let listener = at.get()?;
     let tls = match listener.tls.get()? {
-        Some(tls) => Some(Tls { certificates: checker.each(&tls.certificates, "certificate", certificate)? }),
+        Some(settings) => Some(tls(checker, settings)?),
         None => None,
     };
     let bounds = listener.limits.get()?;
@@ -29,6 +31,8 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<L
             connections: bounds.connections.get()?.usize(),
             connections_per_client: bounds.connections_per_client.get()?.u32(),
             client_ipv6_prefix: bounds.client_ipv6_prefix.get()?.u8(),
+            handshakes: bounds.handshakes.get()?.usize(),
+            handshake_timeout: bounds.handshake_timeout.get()?.0,
             header_bytes: bounds.header_bytes.get()?.usize(),
             body_bytes: bounds.body_bytes.get()?.0,
             header_timeout: bounds.header_timeout.get()?.0,
@@ -37,6 +41,54 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<L
             tunnel_timeout: bounds.tunnel_timeout.get()?.0,
         },
     })
+}
+
+fn tls(checker: &mut Checker<'_, '_>, settings: &file::Tls) -> Option<Tls> {
+    let certificates = checker.each(&settings.certificates, "certificate", certificate);
+    let client_auth = match settings.client_auth.get()? {
+        Some(auth) => Some(client_auth(checker, auth)?),
+        None => None,
+    };
+    let min_version = match settings.min_version.get()? {
+        units::TlsVersion::V12 => TlsVersion::V12,
+        units::TlsVersion::V13 => TlsVersion::V13,
+    };
+    Some(Tls { certificates: certificates?, min_version, client_auth })
+}
+
+fn client_auth(checker: &mut Checker<'_, '_>, auth: &file::ClientAuth) -> Option<ClientAuth> {
+    let names = checker.set("name", &auth.allowed_names);
+    let ca = auth.ca.get().and_then(|ca| readable(checker, (auth.ca.node, ca), "CERTIFICATE", "a certificate"));
+    let crl = match auth.crl.get()? {
+        Some(file) => Some(readable(checker, (auth.crl.node, file), "X509 CRL", "a revocation list")?),
+        None => None,
+    };
+    Some(ClientAuth {
+        required: *auth.mode.get()? == ClientAuthMode::Require,
+        ca: ca?,
+        crl,
+        allowed_names: names?.into_iter().map(|name| name.0).collect(),
+    })
+}
+
+/// The path of a PEM file that is there and has a block of this label.
+pub fn readable(
+    checker: &mut Checker<'_, '_>,
+    (node, FilePath(file)): (NodeId, &FilePath),
+    label: &str,
+    what: &str,
+) -> Option<PathBuf> {
+    let shown = checker.show(node);
+    let message = match checker.resolver.read(file) {
+        Ok(bytes) => match pem_problem(&bytes, label) {
+            Some(problem) => format!("{shown} does not hold {what}: {problem}"),
+            None => return Some(file.clone()),
+        },
+        Err(error) => format!("cannot read {shown}: {error}"),
+    };
+    let report = checker.error(node, message);
+    checker.push(report);
+    None
 }
 
 fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Option<CertificateFiles> {
@@ -50,7 +102,10 @@ fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Opt
         let shown = checker.show(path.node);
         let report = match checker.resolver.read(file) {
             Ok(bytes) => match pem_problem(&bytes, label) {
-                Some(problem) => checker.error(path.node, format!("{shown} does not hold {what}: {problem}")),
+                Some(problem) => {
+                    let hint = if problem == NO_BLOCK { "" } else { "; are `cert` and `key` swapped?" };
+                    checker.error(path.node, format!("{shown} does not hold {what}: {problem}{hint}"))
+                }
                 None => continue,
             },
             Err(error) => {
@@ -66,17 +121,19 @@ fn certificate(checker: &mut Checker<'_, '_>, at: &At<file::Certificate>) -> Opt
     usable.then_some(CertificateFiles { cert: files.cert.get()?.0.clone(), key: files.key.get()?.0.clone() })
 }
 
+const NO_BLOCK: &str = "it has no PEM block";
+
 /// Why `bytes` has no PEM block whose label ends in `label`. What such a block holds is checked by whoever builds TLS from
 /// it.
-pub fn pem_problem(bytes: &[u8], label: &str) -> Option<String> {
+fn pem_problem(bytes: &[u8], label: &str) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let labels = || text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
     if labels().any(|found| found.ends_with(label)) {
         return None;
     }
     Some(match labels().next() {
-        Some(found) => format!("its first PEM block is {}; are `cert` and `key` swapped?", code(found)),
-        None => "it has no PEM block".to_owned(),
+        Some(found) => format!("its first PEM block is {}", code(found)),
+        None => NO_BLOCK.to_owned(),
     })
 }
 

@@ -8,12 +8,12 @@ use super::super::model::{Address, CertificateFiles, MasterTls, TlsVersion};
 use super::super::shape::At;
 use super::super::units::{self, FilePath, TlsName, Verify};
 use super::Checker;
-use super::listener::pem_problem;
+use super::listener::readable;
 
 pub fn check(checker: &mut Checker<'_, '_>, tls: &file::MasterTls) -> Option<MasterTls> {
-    let ca = readable(checker, &tls.ca, "CERTIFICATE", "a certificate");
-    let cert = readable(checker, &tls.cert, "CERTIFICATE", "a certificate");
-    let key = readable(checker, &tls.key, "PRIVATE KEY", "a private key");
+    let ca = named(checker, &tls.ca, "CERTIFICATE", "a certificate");
+    let cert = named(checker, &tls.cert, "CERTIFICATE", "a certificate");
+    let key = named(checker, &tls.key, "PRIVATE KEY", "a private key");
     let client = match (cert, key) {
         (Some(Some(cert)), Some(Some(key))) => Some(Some(CertificateFiles { cert, key })),
         (Some(None), Some(None)) => Some(None),
@@ -51,23 +51,9 @@ fn incomplete<T>(checker: &mut Checker<'_, '_>, at: &At<Option<FilePath>>, messa
 }
 
 /// The file's path, if one is named. `None` when it does not hold what it should.
-fn readable(
-    checker: &mut Checker<'_, '_>,
-    at: &At<Option<FilePath>>,
-    label: &str,
-    what: &str,
-) -> Option<Option<PathBuf>> {
-    let Some(FilePath(file)) = at.get()? else { return Some(None) };
-    let shown = checker.show(at.node);
-    let problem = match checker.resolver.read(file) {
-        Ok(bytes) => match pem_problem(&bytes, label) {
-            Some(problem) => format!("{shown} does not hold {what}: {problem}"),
-            None => return Some(Some(file.clone())),
-        },
-        Err(error) => format!("cannot read {shown}: {error}"),
-    };
-    checker.push(checker.error(at.node, problem));
-    None
+fn named(checker: &mut Checker<'_, '_>, at: &At<Option<FilePath>>, label: &str, what: &str) -> Option<Option<PathBuf>> {
+    let Some(file) = at.get()? else { return Some(None) };
+    readable(checker, (at.node, file), label, what).map(Some)
 }
 
 /// The name that the master's certificate must have; none without TLS.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use crate::exchange::local::Generation;
 use crate::telemetry::hot::ListenerCounters;
+use crate::tls::handshake::Handshakes;
 
 /// A listener, from the first connection a worker gets from it.
 #[derive(Debug)]
 pub struct Entrance {
     pub name: Box<str>,
     pub counters: Arc<ListenerCounters>,
+    pub handshakes: Handshakes,
     /// Its position in the generation with this number.
     position: Cell<(u64, Option<usize>)>,
 }
@@ -30,7 +32,7 @@ pub struct Peer {
 impl Entrance {
     #[must_use]
     pub fn new(name: &str, counters: Arc<ListenerCounters>) -> Self {
-        Self { name: name.into(), counters, position: Cell::new((0, None)) }
+        Self { name: name.into(), counters, handshakes: Handshakes::default(), position: Cell::new((0, None)) }
     }
 
     /// The listener's position in this generation; `None` when a reload has removed it.

@@ -262,6 +262,8 @@ mod tests {
                 connections: 1,
                 connections_per_client: 0,
                 client_ipv6_prefix: 64,
+                handshakes: 1,
+                handshake_timeout: Duration::ZERO,
                 header_bytes: 1024,
                 body_bytes: 0,
                 header_timeout: Duration::ZERO,

@@ -12,6 +12,7 @@ pub mod load;
 pub mod master;
 pub mod process;
 pub mod raw;
+pub mod tls;
 pub mod tls_master;
 
 pub use baton::Baton;
