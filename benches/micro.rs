@@ -127,6 +127,9 @@ fn listener() -> Listener {
             header_timeout: never,
             body_timeout: never,
             idle_timeout: never,
+            min_rate: 0,
+            lifetime: Duration::ZERO,
+            requests_per_connection: 0,
             tunnel_timeout: never,
         },
     }

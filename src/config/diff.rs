@@ -11,7 +11,7 @@ use super::model::{
     MasterTls, Match, OutlierDetection, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget, Route, Tls,
     TlsVersion, Upstream,
 };
-use super::units::{show_rate, show_size, show_time};
+use super::units::{show_rate, show_size, show_throughput, show_time};
 
 /// Lines such as `upstream bots: master dubai-2 added` and `route webhooks: timeout 30s -> 10s`. Empty only when both are
 /// equal. Values of probe headers, which are often credentials, are not shown.
@@ -158,7 +158,10 @@ fn listener(listener: &Listener) -> Values {
         body_bytes,
         header_timeout,
         body_timeout,
+        min_rate,
         idle_timeout,
+        lifetime,
+        requests_per_connection,
         tunnel_timeout,
     } = limits;
     let mut values = vec![
@@ -173,7 +176,10 @@ fn listener(listener: &Listener) -> Values {
         ("limits.body_bytes", some(show_size(*body_bytes))),
         ("limits.header_timeout", some(show_time(*header_timeout))),
         ("limits.body_timeout", some(show_time(*body_timeout))),
+        ("limits.min_rate", some(show_throughput(*min_rate))),
         ("limits.idle_timeout", some(show_time(*idle_timeout))),
+        ("limits.lifetime", some(show_time(*lifetime))),
+        ("limits.requests_per_connection", some(requests_per_connection)),
         ("limits.tunnel_timeout", some(show_time(*tunnel_timeout))),
     ];
     values.extend(networks(access.as_ref()));

@@ -8,7 +8,8 @@ use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, ClientAuthMode, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level,
     Listen, Literal, Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, RateBy, Size,
-    StatusRanges, Text, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
+    StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown,
+    Workers,
 };
 
 const KIB: u64 = 1 << 10;
@@ -120,8 +121,16 @@ shape! {
         header_timeout: Time = "10s",
         /// The longest pause while a body arrives. Beyond it the answer is 408.
         body_timeout: Time = "30s",
+        /// Bytes a second that a client has to send of a body, or take of an answer, on average over the time that Baton
+        /// waits for it, after `body_timeout` of grace. Below it the answer is 408, or is broken off. `0B/s` switches it off.
+        min_rate: Throughput = "512B/s",
         /// A connection without a request is closed after this time.
         idle_timeout: Time = "60s",
+        /// After this time a connection is closed behind its next answer, which says so. Tunnels are left alone. `0s` keeps it for
+        /// as long as it is used.
+        lifetime: TimeOrZero = "0s",
+        /// After this many requests a connection is closed behind the last answer, which says so. 0 is any number.
+        requests_per_connection: Int<0, 1_000_000_000> = "0",
         /// A tunnel, such as a WebSocket, without a byte either way is closed after this time.
         tunnel_timeout: Time = "1h",
     }

@@ -106,8 +106,14 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// The longest pause while a body arrives; beyond it 408. Default 30 s.
     pub body_timeout: Duration,
+    /// Bytes a second, on average over the time spent waiting for a client, `body_timeout` set aside; 0 is off. Default 512.
+    pub min_rate: u64,
     /// A connection without a request, and a tunnel without bytes either way (see `tunnel_timeout`). Default 60 s.
     pub idle_timeout: Duration,
+    /// Closed behind the next answer after this time; zero is never. Default zero.
+    pub lifetime: Duration,
+    /// Closed behind the last of so many requests; 0 is any number. Default 0.
+    pub requests_per_connection: u64,
     /// A tunnel without a byte in either direction. Default 1 h.
     pub tunnel_timeout: Duration,
 }

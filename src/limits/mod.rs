@@ -9,3 +9,5 @@ pub mod gate;
 pub mod gcra;
 pub mod guard;
 pub mod networks;
+pub mod pace;
+pub mod tenure;

@@ -25,6 +25,9 @@ fn listener(name: &str) -> Listener {
             header_timeout: Duration::ZERO,
             body_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            min_rate: 0,
+            lifetime: Duration::ZERO,
+            requests_per_connection: 0,
             tunnel_timeout: Duration::ZERO,
         },
     }

@@ -1,8 +1,10 @@
 //! What clients may ask for, and that one who asks for too much takes nothing from the others.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use hyper::Method;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
 use tokio::time::Instant;
 
@@ -214,4 +216,92 @@ async fn a_client_with_all_its_connections_is_reset_and_others_are_not() {
         client.send(Method::GET, "/", &[], "").await.ok().filter(|answer| answer.status == 200).map(drop)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_behind_the_last_of_its_requests_and_is_told() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let baton = Baton::start(&Config::of(&masters).listener("limits: { requests_per_connection: 3 }")).await;
+    let mut client = Raw::connect(baton.address()).await;
+    // All at once: what is behind the last one is not answered.
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5)).await;
+    let answers = client.rest().await;
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 3, "{answers}");
+    assert_eq!(answers.to_ascii_lowercase().matches("connection: close").count(), 1, "{answers}");
+    assert_eq!(baton.master("a").await["requests"], 3);
+}
+
+#[tokio::test]
+async fn a_connection_past_its_lifetime_answers_once_more_and_ends() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let baton = Baton::start(&Config::of(&masters).listener("limits: { lifetime: 300ms }")).await;
+    let mut client = Raw::connect(baton.address()).await;
+    let mut answers = 0;
+    loop {
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let length = header(&head, "content-length").unwrap().parse().unwrap();
+        client.take(length).await;
+        answers += 1;
+        if header(&head, "connection") == Some("close") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(answers > 1, "the first request came within the lifetime");
+    client.expect_end().await;
+}
+
+/// A tenth of a second between two drops.
+const DROP: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_body_that_drips_is_given_up_although_no_pause_is_long() {
+    let _machine = among_others().await;
+    let master = RawMaster::bind().await;
+    let limits = "limits: { body_timeout: 1s, min_rate: 1KiB/s }";
+    let baton = Baton::start_unprobed(&Config::empty().master("a", master.address, "").listener(limits)).await;
+    for (count, framing, drop) in
+        [(1.0, "Content-Length: 60000", "a"), (2.0, "Transfer-Encoding: chunked", "1\r\na\r\n")]
+    {
+        let mut client = Raw::connect(baton.address()).await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n")).await;
+        let started = Instant::now();
+        while baton.metric("baton_refused_total", &[("reason", "body-timeout")]).await < count {
+            assert!(started.elapsed() < crate::kit::SOON, "{framing}");
+            client.send_if_open(drop).await;
+            tokio::time::sleep(DROP).await;
+        }
+        assert!(started.elapsed() >= Duration::from_secs(1), "{framing}");
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sips_at_its_answer_does_not_hold_a_place_at_the_master() {
+    let _machine = among_others().await;
+    let master = RawMaster::bind().await;
+    let limits = "limits: { body_timeout: 1s, min_rate: 1GiB/s }";
+    let baton = Baton::start_unprobed(&Config::empty().master("a", master.address, "").listener(limits)).await;
+    let mut client = Raw::connect(baton.address()).await;
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    upstream.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1_u64 << 40)).await;
+    let piece = vec![b'a'; 1 << 20];
+    let pour = async { while upstream.send_if_open(&piece).await {} };
+    let (mut stream, _) = client.into_parts();
+    let sip = async {
+        // It never stops reading, so pauses alone would not end it.
+        let mut sip = vec![0; 1 << 16];
+        while stream.read(&mut sip).await.is_ok_and(|count| count > 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let freed = eventually("its place is free", async || (baton.master("a").await["in_flight"] == 0).then_some(()));
+    tokio::join!(pour, sip, freed);
 }

@@ -13,6 +13,6 @@ mod words;
 pub use address::{Host, Listen, MasterAddress, Network, TlsName};
 pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
-pub use rate::{RateBy, Times, show_rate};
+pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
 pub use words::{Bool, ClientAuthMode, Delivery, Level, Log, Protocol, TlsVersion, Verify, WhenAllDown, Workers};

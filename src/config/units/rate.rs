@@ -1,14 +1,15 @@
-//! Rates: how often something may happen, and by what it is counted.
+//! Rates: how often something may happen, how many bytes a second, and by what it is counted.
 
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use super::http::is_token;
+use super::quantity::{Size, show_size};
 use crate::config::model::{Rate, RateKey};
 use crate::config::shape::{Scalar, scalars};
 
-scalars! { Times; RateBy; }
+scalars! { Times; Throughput; RateBy; }
 
 /// Highest rate: beyond it the time between two requests is too short for the clock to tell.
 const TIMES_MAX: u32 = 100_000;
@@ -49,6 +50,29 @@ pub fn show_rate(rate: Rate) -> String {
     format!("{}/{name}", rate.count)
 }
 
+/// Bytes a second: `1KiB/s`; `0B/s` for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throughput(pub u64);
+
+impl Scalar for Throughput {
+    const NAME: &'static str = "a number of bytes a second";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let help = "write a size and `/s`: 512B/s, 1KiB/s; 0B/s switches it off";
+        let size = Size::<0, { 1 << 30 }>::parse(text.strip_suffix("/s").ok_or(help)?);
+        size.map(|size| Self(size.0)).map_err(|_| help.into())
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)/s$", "examples": ["512B/s", "1KiB/s"] })
+    }
+}
+
+/// Bytes a second as a configuration has them: `1KiB/s`.
+pub fn show_throughput(bytes: u64) -> String {
+    format!("{}/s", show_size(bytes))
+}
+
 /// What requests are counted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateBy(pub RateKey);
@@ -83,6 +107,15 @@ mod tests {
         }
         for wrong in ["0/s", "100", "1/d", "/s", "-1/s", "+1/s", "1.5/s", "100 /s", "100001/s", "99999999999/s"] {
             assert!(Times::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_a_second_are_a_size_and_a_period() {
+        assert_eq!(Throughput::parse("1KiB/s"), Ok(Throughput(1024)));
+        assert_eq!(show_throughput(1024), "1KiB/s");
+        for wrong in ["1KiB", "1/s", "1KB/s", "2GiB/s"] {
+            assert!(Throughput::parse(wrong).is_err(), "{wrong}");
         }
     }
 

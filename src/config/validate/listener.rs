@@ -37,7 +37,10 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<L
             body_bytes: bounds.body_bytes.get()?.0,
             header_timeout: bounds.header_timeout.get()?.0,
             body_timeout: bounds.body_timeout.get()?.0,
+            min_rate: bounds.min_rate.get()?.0,
             idle_timeout: bounds.idle_timeout.get()?.0,
+            lifetime: bounds.lifetime.get()?.0,
+            requests_per_connection: bounds.requests_per_connection.get()?.0,
             tunnel_timeout: bounds.tunnel_timeout.get()?.0,
         },
     })

@@ -18,6 +18,8 @@ use crate::exchange::{ClientEnd, End, Exchange, Failed};
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Version};
 use crate::http::scan::HeadScan;
+use crate::limits::pace::Pace;
+use crate::limits::tenure::Tenure;
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
@@ -55,6 +57,7 @@ pub struct Connection {
     shared: Rc<Shared>,
     entrance: Rc<Entrance>,
     peer: Peer,
+    tenure: Tenure,
     client: Client,
     watched: Watched<Pool>,
 }
@@ -85,7 +88,8 @@ impl Connection {
     pub fn new(cx: &Context<'_>, shared: Rc<Shared>, entrance: Rc<Entrance>, stream: Stream, peer: Peer) -> Self {
         let watched = shared.local.watch.register(cx.waker().clone());
         let buffer = Buffer::new(&shared.local.stock);
-        Self { shared, entrance, peer, client: Client { stream, buffer, half_closed: false }, watched }
+        let tenure = Tenure::new(clock::now());
+        Self { shared, entrance, peer, tenure, client: Client { stream, buffer, half_closed: false }, watched }
     }
 
     /// Answers requests until the connection ends.
@@ -179,10 +183,15 @@ impl Connection {
             ids: &shared.local.ids,
             logged: shared.log.is_on(),
         };
+        let last = self.tenure.ends_with_next(limits, || started);
         let (head, rest) = self.client.buffer.filled().split_at(length);
         let prepared = match inlet.prepare(head, rest.len(), scratch) {
-            Ok(prepared) => prepared,
-            Err(refused) => {
+            Ok(mut prepared) => {
+                prepared.keep_alive &= !last;
+                prepared
+            }
+            Err(mut refused) => {
+                refused.keep_alive &= !last;
                 self.client.buffer.consume(length);
                 return self.refuse(&refused, limits, scratch, started).await;
             }
@@ -286,9 +295,9 @@ impl Connection {
             asking.body = Body::Whole(0);
         }
         let keep_alive = prepared.keep_alive && !self.watched.draining();
-        let pause = clock::micros(limits.body_timeout);
+        let pace = pace(limits);
         let outcome =
-            respond::pass_on(&mut answer, &mut asking, &self.watched, keep_alive, pause, &mut scratch.out).await;
+            respond::pass_on(&mut answer, &mut asking, &self.watched, keep_alive, pace, &mut scratch.out).await;
         let received = asking.received();
         let bytes_in = if let Framing::Length(length) = prepared.framing { length.max(received) } else { received };
         let told = Told {
@@ -317,7 +326,7 @@ impl Connection {
         prepared: &Prepared,
         limits: &ListenerLimits,
     ) -> Result<Body, End> {
-        let timeout = clock::micros(limits.body_timeout);
+        let mut pace = pace(limits);
         let length = match prepared.framing {
             Framing::Length(length) => Some(length),
             Framing::Chunked => None,
@@ -329,10 +338,11 @@ impl Connection {
                 let length = length as usize;
                 while self.client.buffer.filled().len() < length {
                     self.client.buffer.reserve(length.max(BUFFER_BYTES));
-                    self.watched.arm(clock::now().saturating_add(timeout));
+                    let begun = clock::now();
+                    self.watched.arm(begun.saturating_add(pace.patience()));
                     match self.watched.guard(self.client.buffer.fill(&self.client.stream)).await {
                         Ok(Ok(0) | Err(_)) => return Err(End::Client(ClientEnd::Gone)),
-                        Ok(Ok(_)) => {}
+                        Ok(Ok(count)) => pace.waited(clock::now().saturating_sub(begun), count),
                         Err(_) => return Err(End::Client(ClientEnd::TooSlow)),
                     }
                 }
@@ -340,7 +350,7 @@ impl Connection {
             }
             length => {
                 let keep_max = generation.upstreams[prepared.upstream].shared.settings.retry.body_bytes;
-                let limits = UploadLimits { body_max: limits.body_bytes, keep_max, pause: timeout };
+                let limits = UploadLimits { body_max: limits.body_bytes, keep_max, pace };
                 Ok(Body::Passing(Box::new(Upload::new(length, limits, self.shared.local.replay.clone()))))
             }
         }
@@ -471,6 +481,7 @@ impl Connection {
     /// Receives the rest of a request that has been answered, for nothing. False when it does not come.
     async fn pass_over(&mut self, body: u64, limits: &ListenerLimits) -> bool {
         let mut left = usize::try_from(body).unwrap_or(usize::MAX);
+        let mut pace = pace(limits);
         loop {
             let here = self.client.buffer.filled().len().min(left);
             self.client.buffer.consume(here);
@@ -479,9 +490,10 @@ impl Connection {
                 return true;
             }
             self.client.buffer.reserve(BUFFER_BYTES);
-            self.watched.arm(clock::now().saturating_add(clock::micros(limits.body_timeout)));
+            let begun = clock::now();
+            self.watched.arm(begun.saturating_add(pace.patience()));
             match self.watched.guard(self.client.buffer.fill(&self.client.stream)).await {
-                Ok(Ok(1..)) => {}
+                Ok(Ok(count @ 1..)) => pace.waited(clock::now().saturating_sub(begun), count),
                 _ => return false,
             }
         }
@@ -548,4 +560,9 @@ impl Connection {
             end: told.end,
         });
     }
+}
+
+/// The patience with a client that sends a body or takes an answer.
+fn pace(limits: &ListenerLimits) -> Pace {
+    Pace::new(clock::micros(limits.body_timeout), limits.min_rate)
 }

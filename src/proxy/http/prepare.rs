@@ -269,6 +269,9 @@ mod tests {
                 header_timeout: Duration::ZERO,
                 body_timeout: Duration::ZERO,
                 idle_timeout: Duration::ZERO,
+                min_rate: 0,
+                lifetime: Duration::ZERO,
+                requests_per_connection: 0,
                 tunnel_timeout: Duration::ZERO,
             },
         };

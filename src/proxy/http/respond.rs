@@ -1,11 +1,12 @@
 //! A master's answer on its way to the client.
 
 use super::client::Asking;
-use crate::clock::{self, Micros};
+use crate::clock;
 use crate::exchange::answer::{Answer, Passed, Piece};
 use crate::http::chunked::{write_chunk, write_chunk_size};
 use crate::http::request::{Framing, Version};
 use crate::http::response::Onward;
+use crate::limits::pace::Pace;
 use crate::net::watch::Watched;
 use crate::upstream::connection::Pool;
 
@@ -19,13 +20,14 @@ pub struct Outcome {
     pub written: u64,
 }
 
-/// Passes the answer on. `keep_alive` is what the client asked for; `pause` is the longest wait for either side.
+/// Passes the answer on. `keep_alive` is what the client asked for; `pace` is the patience with the
+/// client; its pause is also the master's.
 pub async fn pass_on(
     answer: &mut Answer,
     asking: &mut Asking<'_>,
     watched: &Watched<Pool>,
     keep_alive: bool,
-    pause: Micros,
+    mut pace: Pace,
     out: &mut Vec<u8>,
 ) -> Outcome {
     let (response, raw) = answer.head();
@@ -48,17 +50,22 @@ pub async fn pass_on(
             Ok(ended) => ended,
             Err(passed) => break passed,
         };
-        watched.arm(clock::now().saturating_add(pause));
         if !out.is_empty() {
+            let begun = clock::now();
+            watched.arm(begun.saturating_add(pace.patience()));
             match watched.guard(asking.client.stream.write_all(out)).await {
                 Ok(Ok(())) => written += out.len() as u64,
                 _ => break Passed::ClientGone,
+            }
+            if !ended {
+                pace.waited(clock::now().saturating_sub(begun), out.len());
             }
             out.clear();
         }
         if ended {
             break Passed::Whole;
         }
+        watched.arm(clock::now().saturating_add(pace.pause()));
         if let Err(passed) = std::future::poll_fn(|cx| answer.poll_more(cx, asking, watched)).await {
             break passed;
         }

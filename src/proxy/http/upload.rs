@@ -5,13 +5,14 @@
 //! attempt can start from the beginning; a body that outgrows it, or the worker's allowance, is tried once.
 
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use super::client::Client;
-use crate::clock::Micros;
+use crate::clock::{self, Micros};
 use crate::exchange::local::ReplayAllowance;
 use crate::exchange::{ClientEnd, Part};
 use crate::http::chunked::{ChunkedReader, Piece};
+use crate::limits::pace::Pace;
 use crate::net::buffer::BUFFER_BYTES;
 
 /// A body being passed on.
@@ -29,8 +30,9 @@ pub struct Upload {
     allowed: usize,
     received: u64,
     body_max: u64,
-    /// The longest pause.
-    pause: Micros,
+    pace: Pace,
+    /// When the present wait for the client began.
+    waiting_since: Option<Micros>,
 }
 
 #[derive(Debug)]
@@ -45,8 +47,7 @@ enum Reader {
 pub struct UploadLimits {
     pub body_max: u64,
     pub keep_max: usize,
-    /// The longest pause.
-    pub pause: Micros,
+    pub pace: Pace,
 }
 
 impl Upload {
@@ -64,7 +65,8 @@ impl Upload {
             allowed: 0,
             received: 0,
             body_max: limits.body_max,
-            pause: limits.pause,
+            pace: limits.pace,
+            waiting_since: None,
         }
     }
 
@@ -77,7 +79,7 @@ impl Upload {
     /// See [`crate::exchange::Requester::pause`].
     #[must_use]
     pub fn pause(&self) -> Micros {
-        self.pause
+        if self.waiting_since.is_some() { self.pace.patience() } else { self.pace.pause() }
     }
 
     /// Whether the client has sent all of it.
@@ -114,9 +116,16 @@ impl Upload {
             }
             if client.buffer.is_empty() {
                 client.buffer.reserve(BUFFER_BYTES);
-                match ready!(client.buffer.poll_fill(cx, &client.stream)) {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
-                    Ok(_) => {}
+                match client.buffer.poll_fill(cx, &client.stream) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ClientEnd::Gone)),
+                    Poll::Ready(Ok(count)) => {
+                        let waited = self.waiting_since.take().map_or(0, |since| clock::now().saturating_sub(since));
+                        self.pace.waited(waited, count);
+                    }
+                    Poll::Pending => {
+                        self.waiting_since.get_or_insert_with(clock::now);
+                        return Poll::Pending;
+                    }
                 }
             }
             self.take_in(client)?;
