@@ -9,14 +9,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config;
-use crate::server::{self, Failure};
+use crate::server::{self, Failure, Replaces};
 use crate::{demo, sample};
 
 const EXIT_CODES: &str = "Exit codes: 0 well, 1 failed at run time, 2 wrong usage or configuration.";
 
 const SIGNALS: &str = "\
-Signals: SIGHUP reads the configuration again and reopens the access log; SIGTERM finishes what is in flight and \
-stops; SIGINT (Ctrl-C) stops at once.
+Signals: SIGHUP reads the configuration again and reopens the access log; SIGUSR2 starts the program anew and hands the \
+sockets over to it; SIGTERM finishes what is in flight and stops; SIGINT (Ctrl-C) stops at once.
 Once it serves, it prints the addresses it listens on and `ready` to standard output; its log goes to standard error, \
 as text to a terminal and else as JSON.";
 
@@ -36,6 +36,10 @@ enum Command {
         /// Configuration file
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// Take the place of the running process with the same `state.path`, or of the one behind SOCKET, without a
+        /// dropped connection
+        #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
+        takeover: Option<Option<PathBuf>>,
     },
     /// Check a configuration file and explain what is wrong with it
     Check {
@@ -61,7 +65,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // Clap ends the process by itself for --help and for wrong usage, with 0 and 2.
     match Cli::parse().command {
-        Command::Run { config } => match server::run(&config) {
+        Command::Run { config, takeover } => match server::run(&config, &replaces(takeover)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 say(&mut std::io::stderr(), &failure.to_string());
@@ -81,6 +85,15 @@ pub fn main() -> ExitCode {
             say(&mut std::io::stdout(), &config::schema());
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// `--takeover`, `--takeover=SOCKET`, or neither.
+fn replaces(takeover: Option<Option<PathBuf>>) -> Replaces {
+    match takeover {
+        None => Replaces::Nobody,
+        Some(None) => Replaces::Namesake,
+        Some(Some(socket)) => Replaces::Behind(socket),
     }
 }
 

@@ -130,6 +130,7 @@ fn globals(config: &Config) -> Values {
         admin: Admin { address },
         logging: Logging { level, access_log },
         drain_timeout,
+        upgrade_timeout,
     } = config;
     let access_log = match access_log {
         AccessLog::Off => "off".into(),
@@ -143,6 +144,7 @@ fn globals(config: &Config) -> Values {
         ("logging.level", some(level)),
         ("logging.access_log", Some(access_log)),
         ("drain_timeout", some(show_time(*drain_timeout))),
+        ("upgrade_timeout", some(show_time(*upgrade_timeout))),
     ]
 }
 

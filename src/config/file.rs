@@ -36,6 +36,9 @@ shape! {
         logging: Logging = "{}",
         /// How long requests in flight may take to finish after SIGTERM. `0s` waits for none.
         drain_timeout: TimeOrZero = "30s",
+        /// How long a new process may take to become ready when it takes over from this one (SIGUSR2, `--takeover`).
+        /// Beyond it this one carries on.
+        upgrade_timeout: Time = "60s",
     }
 
     /// A bound socket and what it accepts.

@@ -25,6 +25,8 @@ pub struct Config {
     pub logging: Logging,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// How long a new process may take to become ready when it takes over.
+    pub upgrade_timeout: Duration,
 }
 
 /// Where a listener is bound.

@@ -8,7 +8,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, watch};
 
-use super::bind::Bound;
+use super::bind::{Bound, Hold, SocketFile};
 use crate::limits::gate::Seat;
 use crate::snapshot::Snapshot;
 use crate::sync::Mutex;
@@ -94,8 +93,10 @@ struct Open {
     tls: Arc<ArcSwapOption<Gate>>,
     places: Arc<Semaphore>,
     limit: usize,
-    /// Dropped with this, which closes the socket.
-    _stop: watch::Sender<()>,
+    /// To pass the socket on by.
+    hold: Hold,
+    /// Dropped with this, which closes the socket. True: without fetching what waits in the kernel.
+    stop: watch::Sender<bool>,
 }
 
 impl Acceptor {
@@ -120,7 +121,8 @@ impl Acceptor {
     /// # Errors
     /// When the socket cannot be watched.
     pub fn open(&self, name: &str, bound: Bound, tls: Option<Arc<Gate>>, limit: usize) -> io::Result<()> {
-        let (stop, stopping) = watch::channel(());
+        let (stop, stopping) = watch::channel(false);
+        let hold = bound.hold()?;
         let tls = Arc::new(ArcSwapOption::new(tls));
         let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let address = bound.address();
@@ -136,10 +138,10 @@ impl Acceptor {
         let _context = self.runtime.enter();
         let door = match bound {
             Bound::Tcp(listener) => Door::Tcp(TcpListener::from_std(listener)?),
-            Bound::Unix(listener, path) => Door::Unix(UnixListener::from_std(listener)?, path),
+            Bound::Unix(listener, file) => Door::Unix(UnixListener::from_std(listener)?, file),
         };
         self.runtime.spawn(listening.run(door));
-        self.open.insert(name.to_owned(), Open { address, tls, places, limit, _stop: stop });
+        self.open.insert(name.to_owned(), Open { address, tls, places, limit, hold, stop });
         Ok(())
     }
 
@@ -166,6 +168,20 @@ impl Acceptor {
         self.open.remove(name);
     }
 
+    /// Shows the sockets that are open, with the names of their listeners.
+    pub fn each(&self, mut show: impl FnMut(&str, &Hold)) {
+        self.open.iter().for_each(|open| show(open.key(), &open.hold));
+    }
+
+    /// Leaves a listener to another process that has its socket too: what waits in the kernel is left to that one, as is
+    /// the file of a Unix socket. Connections stay.
+    pub fn leave(&self, name: &str) {
+        if let Some((_, open)) = self.open.remove(name) {
+            open.hold.passed_on();
+            open.stop.send_replace(true);
+        }
+    }
+
     /// Closes all.
     pub fn close_all(&self) {
         self.open.clear();
@@ -185,13 +201,13 @@ struct Listening {
     lanes: Arc<[Lane]>,
     published: Arc<ArcSwap<Snapshot>>,
     counters: Arc<ListenerCounters>,
-    stopping: watch::Receiver<()>,
+    stopping: watch::Receiver<bool>,
 }
 
 /// A listening socket on the acceptor's event loop.
 enum Door {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, #[expect(dead_code, reason = "dropping it removes the file")] SocketFile),
 }
 
 impl Door {
@@ -206,15 +222,6 @@ impl Door {
                 let (stream, _) = listener.accept().await?;
                 Ok((Socket::Unix(stream.into_std()?), None))
             }
-        }
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // The file has done its service; should it be gone already, so much the better.
-            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -242,6 +249,9 @@ impl Listening {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+        if *self.stopping.borrow() {
+            return;
         }
         // Closing the socket resets what the kernel has accepted and nobody has fetched.
         while let Ok(place) = self.places.clone().try_acquire_owned() {

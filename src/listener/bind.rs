@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -17,8 +20,26 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub enum Bound {
     Tcp(TcpListener),
-    /// The path is removed when the listener closes.
-    Unix(UnixListener, PathBuf),
+    /// To be closed before its file goes.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket. Dropping it removes the file, unless that is somebody else's to do.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    ours: Arc<AtomicBool>,
+}
+
+/// A right to a [`SocketFile`] that has not been made use of.
+#[derive(Debug)]
+pub struct Claim(Arc<AtomicBool>);
+
+/// A second hold on a bound socket, by which it can be passed on to another process.
+#[derive(Debug)]
+pub struct Hold {
+    socket: OwnedFd,
+    file: Option<Arc<AtomicBool>>,
 }
 
 impl Bound {
@@ -27,7 +48,74 @@ impl Bound {
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
-            Self::Unix(_, path) => format!("unix:{}", path.display()),
+            Self::Unix(_, file) => format!("unix:{}", file.path.display()),
+        }
+    }
+
+    /// A second hold on it. The socket closes when both are gone.
+    ///
+    /// # Errors
+    /// When this process has no descriptor left.
+    pub fn hold(&self) -> io::Result<Hold> {
+        let (socket, file) = match self {
+            Self::Tcp(listener) => (listener.as_fd(), None),
+            Self::Unix(listener, file) => (listener.as_fd(), Some(file.ours.clone())),
+        };
+        Ok(Hold { socket: socket.try_clone_to_owned()?, file })
+    }
+}
+
+impl SocketFile {
+    /// `ours`: whether this process removes it.
+    #[must_use]
+    pub fn new(path: PathBuf, ours: bool) -> Self {
+        Self { path, ours: Arc::new(AtomicBool::new(ours)) }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// By which it becomes this process's to remove.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        Claim(self.ours.clone())
+    }
+}
+
+impl Claim {
+    /// From now on this process removes the file.
+    pub fn make(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.ours.load(Ordering::Acquire) {
+            // It has done its service; should it be gone already, so much the better.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Hold {
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether this process removes the socket's file.
+    #[must_use]
+    pub fn owns_file(&self) -> bool {
+        self.file.as_ref().is_some_and(|ours| ours.load(Ordering::Acquire))
+    }
+
+    /// Another process uses the socket from now on: closing it here leaves its file.
+    pub fn passed_on(&self) {
+        if let Some(ours) = &self.file {
+            ours.store(false, Ordering::Release);
         }
     }
 }
@@ -39,7 +127,9 @@ impl Bound {
 pub fn bind(address: &ListenAddress, used_by: &str) -> Result<Bound, String> {
     let bound = match address {
         ListenAddress::Tcp(address) => bind_tcp(*address).map(Bound::Tcp),
-        ListenAddress::Unix(path) => bind_unix(path).map(|listener| Bound::Unix(listener, path.clone())),
+        ListenAddress::Unix(path) => {
+            bind_unix(path).map(|listener| Bound::Unix(listener, SocketFile::new(path.clone(), true)))
+        }
     };
     bound.map_err(|error| {
         let advice = match error.kind() {
@@ -102,6 +192,26 @@ mod tests {
         let bound = bind(&address, "listener gateway").unwrap();
         assert!(bind(&address, "listener gateway").unwrap_err().contains("another program"));
         drop(bound);
+        assert!(!address_path(&address).exists());
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_was_passed_on_keeps_its_file() {
+        let directory = std::env::temp_dir().join(format!("baton-passed-on-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let address = ListenAddress::Unix(directory.join("socket"));
+        let bound = bind(&address, "listener gateway").unwrap();
+        let hold = bound.hold().unwrap();
+        assert!(hold.owns_file());
+        hold.passed_on();
+        drop(bound);
+        assert!(address_path(&address).exists());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    fn address_path(address: &ListenAddress) -> &Path {
+        let ListenAddress::Unix(path) = address else { panic!("{address} is no path") };
+        path
     }
 }

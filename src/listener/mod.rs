@@ -2,3 +2,6 @@
 
 pub mod accept;
 pub mod bind;
+pub mod handover;
+pub mod inherit;
+pub mod link;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! start:   load ─▶ bind ─▶ workers ─▶ first probes ─▶ accept ─▶ "ready"
+//! upgrade: the same, with sockets of the process before, which leaves when this one is ready
 //! reload:  load ─▶ bind what is new ─▶ publish one snapshot ─▶ close what is gone      (any error: nothing changed)
 //! stop:    not ready ─▶ close listeners ─▶ workers drain ─▶ deadline
 //! ```
@@ -11,6 +12,9 @@ mod files;
 mod outage;
 mod reload;
 mod status;
+mod supervisor;
+mod takeover;
+mod upgrade;
 
 use std::fmt;
 use std::io::Write;
@@ -28,7 +32,9 @@ use crate::config::{self, Diagnostics, Loaded, model};
 use crate::health::checker::{Change, Checker, Event, MonitoredMaster};
 use crate::health::counter::Sign;
 use crate::listener::accept::Acceptor;
-use crate::listener::bind::{Bound, bind};
+use crate::listener::bind::{Bound, SocketFile, bind};
+use crate::listener::handover::Role;
+use crate::listener::inherit::Inherited;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, LogLevel};
@@ -39,6 +45,9 @@ use crate::tls::server::{Gate, gate};
 use crate::upstream::admission::Health;
 use crate::upstream::master::Master;
 use crate::worker::{self, Phase, Supplies, Worker};
+use supervisor::Supervisor;
+use takeover::Takeover;
+use upgrade::{Successor, Upgrades};
 
 /// How long the start waits for the first verdict about each master. Until then connections wait in the kernel.
 const FIRST_VERDICTS: Duration = Duration::from_secs(2);
@@ -89,6 +98,7 @@ pub(crate) struct Control {
     telemetry: Arc<Telemetry>,
     access_log: AccessLog,
     log_level: LogLevel,
+    supervisor: Supervisor,
     workers: usize,
     started: Instant,
     stopping: AtomicBool,
@@ -99,11 +109,21 @@ pub(crate) struct Control {
     expiry: Mutex<expiry::Told>,
 }
 
-/// Runs the proxy with this configuration until a signal ends it.
+/// Whether this process is to take another one's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaces {
+    Nobody,
+    /// The one that uses the same `state.path`, if there is one.
+    Namesake,
+    /// The one behind this socket.
+    Behind(PathBuf),
+}
+
+/// Runs the proxy with this configuration until a signal ends it, or another process takes over.
 ///
 /// # Errors
 /// [`Failure`], before anything was accepted.
-pub fn run(path: &Path) -> Result<(), Failure> {
+pub fn run(path: &Path, replaces: &Replaces) -> Result<(), Failure> {
     let Loaded { config, warnings, hash, files } = config::load(path).map_err(Failure::Config)?;
     if !warnings.is_empty() {
         // Losing a warning is no reason not to start.
@@ -112,26 +132,39 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     check_certificates(&config).map_err(Failure::Certificate)?;
     let log_level =
         logging::init(&config.logging.level, logging::Format::detect()).map_err(|error| error.to_string())?;
+    // It changes the environment, so it comes before the first thread.
+    let inherited = Inherited::from_service_manager()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot make an event loop: {error}"))?;
-    runtime.block_on(serve(path, config, hash, files, log_level))
+    let start = Start { config, hash, files, log_level, inherited };
+    runtime.block_on(serve(path, start, replaces))
 }
 
-async fn serve(
-    path: &Path,
+/// What is there before the event loop.
+struct Start {
     config: model::Config,
     hash: u64,
     files: Vec<PathBuf>,
     log_level: LogLevel,
-) -> Result<(), Failure> {
+    inherited: Inherited,
+}
+
+async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Failure> {
+    let Start { config, hash, files, log_level, mut inherited } = start;
     let telemetry = Arc::new(Telemetry::new().map_err(|error| format!("cannot set up metrics: {error}"))?);
-    let listeners = bind_all(&config)?;
-    let admin_socket = bind(&config.admin.address, "admin.address")?;
+    let mut takeover = begin_takeover(replaces, &config, &mut inherited).await?;
+    let listeners = bind_all(&config, &mut inherited)?;
+    let admin_socket = match inherited.take(Role::Admin, "", &config.admin.address) {
+        Some(bound) => bound,
+        None => bind(&config.admin.address, "admin.address")?,
+    };
+    let admin_hold = admin_socket.hold().map_err(|error| format!("cannot start the admin listener: {error}"))?;
+    let upgrades = Upgrades::prepare(&config.state_path, &mut inherited, admin_hold);
+    let taken = inherited.finish();
     let access_log = AccessLog::open(&config.logging.access_log)
         .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
-    let drain_timeout = config.drain_timeout;
     let masters_tls = tls_of_masters(&config)?;
     let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, masters_tls, None)));
     let snapshot = published.load_full();
@@ -150,6 +183,7 @@ async fn serve(
         telemetry,
         access_log,
         log_level,
+        supervisor: Supervisor::from_environment(),
         workers: workers.len(),
         started: Instant::now(),
         stopping: AtomicBool::new(false),
@@ -158,16 +192,65 @@ async fn serve(
         expiry: Mutex::default(),
     });
     let admin_address = admin_socket.address();
-    let admin = start_admin(admin_socket, &control)?;
+    // The socket of a process that still serves is that one's to answer.
+    let mut door = Some(admin_socket);
+    let mut admin = None;
+    if takeover.is_none() {
+        admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
+    }
     verdicts(&snapshot, |_| true).await;
+    if let Some(takeover) = &mut takeover {
+        takeover.ready(taken.numbers.clone()).await?;
+        taken.claim_files();
+        admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
+    }
     announce(&control, &snapshot, listeners, &admin_address)?;
-    let fast = watch_over(&control, files).await?;
-    stop(&control, &phase, workers, if fast { Duration::ZERO } else { drain_timeout }).await;
-    admin.stop(ADMIN_STOP);
+    if let Some(takeover) = takeover {
+        takeover.serving().await;
+        control.telemetry.cold.counter(&names::UPGRADES, &["completed"]).increment(1);
+    }
+    control.supervisor.ready(snapshot.generation);
+    let end = watch_over(&control, files, upgrades).await?;
+    if let End::Succeeded(Successor(peer)) = &end {
+        control.supervisor.succeeded_by(peer.pid);
+        tracing::info!(pid = peer.pid, "another process serves now");
+        // It answers on the same socket.
+        stop_admin(&mut admin);
+    } else {
+        control.supervisor.stopping();
+    }
+    let patience = match end {
+        End::Fast => Duration::ZERO,
+        End::Drain | End::Succeeded(_) => control.published.load().config.drain_timeout,
+    };
+    stop(&control, &phase, workers, patience).await;
+    stop_admin(&mut admin);
     if !control.access_log.close(LOG_CLOSE) {
         tracing::warn!("the access log did not take its last lines in time");
     }
     Ok(())
+}
+
+async fn begin_takeover(
+    replaces: &Replaces,
+    config: &model::Config,
+    inherited: &mut Inherited,
+) -> Result<Option<Takeover>, String> {
+    match replaces {
+        Replaces::Nobody => Ok(None),
+        Replaces::Namesake => {
+            let socket = upgrade::socket_path(&config.state_path);
+            let takeover = Takeover::begin(&socket, inherited).await?;
+            if takeover.is_none() {
+                tracing::info!("nobody to take over from at {}", socket.display());
+            }
+            Ok(takeover)
+        }
+        Replaces::Behind(socket) => match Takeover::begin(socket, inherited).await? {
+            None => Err(format!("cannot take over through {}: nobody is there", socket.display())),
+            takeover => Ok(takeover),
+        },
+    }
 }
 
 /// A listener of the configuration, bound.
@@ -178,13 +261,16 @@ struct Ready {
     limit: usize,
 }
 
-fn bind_all(config: &model::Config) -> Result<Vec<Ready>, String> {
-    let ready = |listener: &model::Listener| {
+fn bind_all(config: &model::Config, inherited: &mut Inherited) -> Result<Vec<Ready>, String> {
+    let mut ready = |listener: &model::Listener| {
         let tls = certificates(listener)?;
-        let bound = bind(&listener.address, &format!("listener {}", listener.name))?;
+        let bound = match inherited.take(Role::Listener, &listener.name, &listener.address) {
+            Some(bound) => bound,
+            None => bind(&listener.address, &format!("listener {}", listener.name))?,
+        };
         Ok(Ready { name: listener.name.clone(), bound, tls, limit: listener.limits.connections })
     };
-    config.listeners.iter().map(ready).collect()
+    config.listeners.iter().map(&mut ready).collect()
 }
 
 /// Checks that every certificate of the configuration can be used, together with its key.
@@ -228,13 +314,23 @@ fn start_workers(
     (0..snapshot.config.workers.unwrap_or(cores)).map(start).collect()
 }
 
-fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<admin::Admin, String> {
-    let listener = match socket {
-        Bound::Tcp(listener) => admin::Listener::Tcp(listener),
-        Bound::Unix(listener, _) => admin::Listener::Unix(listener),
+/// The running admin listener, and the file of its socket, to be removed after it.
+type Admin = (admin::Admin, Option<SocketFile>);
+
+fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
+    let (listener, file) = match socket {
+        Bound::Tcp(listener) => (admin::Listener::Tcp(listener), None),
+        Bound::Unix(listener, file) => (admin::Listener::Unix(listener), Some(file)),
     };
     let state = AdminState { source: control.clone(), telemetry: control.telemetry.clone() };
-    admin::start(listener, Arc::new(state)).map_err(|error| format!("cannot start the admin listener: {error}"))
+    let started = admin::start(listener, Arc::new(state));
+    Ok((started.map_err(|error| format!("cannot start the admin listener: {error}"))?, file))
+}
+
+fn stop_admin(admin: &mut Option<Admin>) {
+    if let Some((admin, _file)) = admin.take() {
+        admin.stop(ADMIN_STOP);
+    }
 }
 
 fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
@@ -305,26 +401,49 @@ fn announce(control: &Control, snapshot: &Snapshot, listeners: Vec<Ready>, admin
     Ok(())
 }
 
-/// Reloads on SIGHUP and when a file changes. Returns on SIGTERM (false) or SIGINT (true: stop fast).
-async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>) -> Result<bool, String> {
+/// Why a process stops serving.
+enum End {
+    /// SIGTERM.
+    Drain,
+    /// SIGINT.
+    Fast,
+    /// Another process has taken over.
+    Succeeded(Successor),
+}
+
+/// Reloads on SIGHUP and when a file changes, hands over when asked, until it is to end.
+async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>, upgrades: Upgrades) -> Result<End, String> {
     let caught = |kind| signal(kind).map_err(|error| format!("cannot catch signals: {error}"));
     let (mut hangup, mut terminate, mut interrupt) =
         (caught(SignalKind::hangup())?, caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
     let mut files = files::Files::watch(&control.path, files);
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
+    let mut pulse = control.supervisor.pulse().map(tokio::time::interval);
+    let mut succeeded = std::pin::pin!(upgrades.until_succeeded(control));
     loop {
         tokio::select! {
             _ = hangup.recv() => {
+                control.supervisor.reloading();
                 if let Err(error) = control.access_log.reopen() {
                     tracing::error!(%error, "cannot reopen the access log");
                 }
                 files.follow(control.reload(true).await);
+                control.supervisor.ready(control.published.load().generation);
             }
             () = files.changed() => files.follow(control.reload(false).await),
             _ = upkeep.tick() => control.upkeep(),
-            _ = terminate.recv() => return Ok(false),
-            _ = interrupt.recv() => return Ok(true),
+            () = tick(&mut pulse) => control.supervisor.alive(),
+            _ = terminate.recv() => return Ok(End::Drain),
+            _ = interrupt.recv() => return Ok(End::Fast),
+            successor = &mut succeeded => return Ok(End::Succeeded(successor?)),
         }
+    }
+}
+
+async fn tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }
 

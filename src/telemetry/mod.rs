@@ -23,6 +23,9 @@ use exposition::Exposition;
 /// How a reload can end, as its metric says it.
 pub const RELOAD_OUTCOMES: [&str; 3] = ["applied", "unchanged", "rejected"];
 
+/// Outcomes of `baton_upgrades_total`.
+const UPGRADE_OUTCOMES: [&str; 4] = ["completed", "failed", "timed-out", "refused"];
+
 /// Every number of this process.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -40,6 +43,9 @@ impl Telemetry {
         // An increase is seen only where there was a value before.
         for outcome in RELOAD_OUTCOMES {
             drop(cold.counter(&names::CONFIG_RELOADS, &[outcome]));
+        }
+        for outcome in UPGRADE_OUTCOMES {
+            drop(cold.counter(&names::UPGRADES, &[outcome]));
         }
         Ok(Self { hot: registry::Registry::new(), cold, started: SystemTime::now() })
     }

@@ -106,6 +106,8 @@ metrics! {
         "1 while the newest configuration was refused and an older one is kept, else 0.";
     CONFIG_RELOADS = Counter "baton_config_reloads_total" ["outcome"]
         "Configuration reloads by outcome: applied, unchanged or rejected.";
+    UPGRADES = Counter "baton_upgrades_total" ["outcome"]
+        "Hand-overs to a new process by outcome: completed (counted by the new one), failed, timed-out or refused.";
     WORKERS = Gauge "baton_workers" []
         "Worker threads.";
     ACCESS_LOG_DROPPED = Counter "baton_access_log_dropped_total" ["reason"]

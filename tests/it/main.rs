@@ -23,5 +23,6 @@ mod stop;
 mod strategies;
 mod tls;
 mod tls_to_masters;
+mod upgrade;
 mod wire;
 mod workers;

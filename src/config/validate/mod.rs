@@ -53,6 +53,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
             access_log: logging.access_log.get()?.0.clone(),
         },
         drain_timeout: file.drain_timeout.get()?.0,
+        upgrade_timeout: file.upgrade_timeout.get()?.0,
     })
 }
 

@@ -32,7 +32,11 @@ impl Baton {
     pub async fn start_unprobed(config: &Config) -> Self {
         let directory = Directory::new();
         let path = directory.write("baton.yaml", &config.text(&directory.path().join("data")));
-        let mut process = run(&path);
+        Self::started(run(&path), directory).await
+    }
+
+    /// Waits until a process that was started with `baton.yaml` of this directory says that it is ready.
+    pub async fn started(mut process: Process, directory: Directory) -> Self {
         process.line("ready", |line| (line == "ready").then_some(())).await;
         let said = process.said(Stream::Out);
         let listeners: BTreeMap<_, _> = said.lines().filter_map(listener).collect();
@@ -48,6 +52,15 @@ impl Baton {
 
     pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("baton.yaml")
+    }
+
+    /// The address of another listener.
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        self.listeners[listener]
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Writes another configuration to its file, and says nothing.

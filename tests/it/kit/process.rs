@@ -36,12 +36,16 @@ impl Process {
     /// Starts `baton ARGUMENTS`, tethered to the thread of the test so that it ends even when the test is killed.
     pub fn start(name: &str, arguments: &[&str]) -> Self {
         let parent = std::process::id().to_string();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_baton"))
-            .args(["tether", &parent, "--"])
-            .args(arguments)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        command.args(["tether", &parent, "--"]).args(arguments).stdin(Stdio::null());
+        Self::spawn(name, &mut command)
+    }
+
+    /// Starts a command that is not tethered: it ends with its handle, and stays when the test is killed.
+    pub fn spawn(name: &str, command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("BATON_ADMIN")
             .env_remove("BATON_TOKEN")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -56,6 +60,10 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid, signal).expect("the process is there to be signalled");
+    }
+
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
     }
 
     /// A file of the process under `/proc`.
