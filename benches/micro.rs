@@ -113,6 +113,7 @@ fn listener() -> Listener {
     Listener {
         name: "gateway".to_owned(),
         address: ListenAddress::Unix("gateway".into()),
+        tcp: None,
         tls: None,
         trusted_proxies: Vec::new(),
         access: None,

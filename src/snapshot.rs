@@ -25,6 +25,7 @@ use crate::limits::gate::Gate;
 use crate::limits::guard::Guard;
 use crate::routing::RouteTable;
 use crate::tls::client::MasterTls;
+use crate::upstream::admission::Tier;
 use crate::upstream::master::{Master, Policy};
 
 /// A generation. Indices into `config.routes` and `config.listeners` are those of the route table.
@@ -165,6 +166,13 @@ impl Upstream {
         };
         let balancer = Balancer::new(settings.strategy, &specs, Options::of(&settings));
         Self { settings, masters, tls, balancer, budget, pins }
+    }
+
+    /// Whether it has a usable master besides the one at `position`: the last one is not ejected.
+    #[must_use]
+    pub fn others_usable(&self, position: usize) -> bool {
+        let usable = |master: &Arc<Master>| master.admission().tier() <= Tier::Reserved;
+        self.masters.iter().enumerate().any(|(other, master)| other != position && usable(master))
     }
 
     /// Position of the master with this id.

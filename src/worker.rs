@@ -20,6 +20,7 @@ use crate::net::stream::Stream;
 use crate::net::watch::SWEEP_INTERVAL;
 use crate::proxy::http::connection::{Connection, DRAIN_GRACE, Shared};
 use crate::proxy::http::entrance::{Entrance, Peer};
+use crate::proxy::tcp;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::WorkerLog;
 use crate::telemetry::hot::{ListenerSlot, Refusal};
@@ -163,6 +164,9 @@ impl Crew {
                 (Socket::Unix(socket), _) => UnixStream::from_std(socket).map(Stream::unix).ok(),
             };
             let Some(stream) = stream else { return };
+            if entrance.is_tcp(&shared.local.generation()) {
+                return tcp::connection::serve(shared, entrance, stream, Peer::new(peer)).await;
+            }
             let mut parts = Some((shared, entrance, stream, Peer::new(peer)));
             let connection = std::future::poll_fn(|cx| {
                 let Some((shared, entrance, stream, peer)) = parts.take() else { return std::task::Poll::Pending };

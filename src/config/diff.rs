@@ -8,8 +8,8 @@ use std::fmt::Display;
 use super::model::{
     Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAuth, Config,
     Geo, HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits,
-    MasterTls, Match, OutlierDetection, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget, Route, Tls,
-    TlsVersion, Upstream,
+    MasterTls, Match, OutlierDetection, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget, Route, Tcp,
+    Tls, TlsVersion, Upstream,
 };
 use super::units::{show_rate, show_size, show_throughput, show_time};
 
@@ -18,11 +18,12 @@ use super::units::{show_rate, show_size, show_throughput, show_time};
 pub fn diff(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = Lines::default();
     lines.values("", &globals(old), &globals(new));
+    let (old_listeners, new_listeners) = (listeners(old), listeners(new));
     lines.items(
         "listener",
-        &old.listeners,
-        &new.listeners,
-        |listener| &listener.name,
+        &old_listeners,
+        &new_listeners,
+        |(listener, _)| &listener.name,
         |lines, name, old, new| {
             lines.values(name, &listener(old), &listener(new));
         },
@@ -60,6 +61,11 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
         lines.0.push("the order of entries or a secret value changed".into());
     }
     lines.0
+}
+
+/// Listeners, each with its configuration: an index of an upstream means nothing in another one.
+fn listeners(config: &Config) -> Vec<(&Listener, &Config)> {
+    config.listeners.iter().map(|listener| (listener, config)).collect()
 }
 
 /// Routes, each with the name of its upstream: an index means nothing in another configuration.
@@ -148,8 +154,8 @@ fn globals(config: &Config) -> Values {
     ]
 }
 
-fn listener(listener: &Listener) -> Values {
-    let Listener { name: _, address, tls, trusted_proxies, access, limits } = listener;
+fn listener((listener, config): &(&Listener, &Config)) -> Values {
+    let Listener { name: _, address, tcp, tls, trusted_proxies, access, limits } = listener;
     let ListenerLimits {
         connections,
         client_ipv6_prefix,
@@ -166,8 +172,12 @@ fn listener(listener: &Listener) -> Values {
         requests_per_connection,
         tunnel_timeout,
     } = limits;
+    let upstream_name = |index: usize| config.upstreams.get(index).map(|upstream| upstream.name.clone());
+    let upstream = tcp.as_ref().and_then(|Tcp { upstream }| upstream_name(*upstream));
     let mut values = vec![
         ("address", some(address)),
+        ("protocol", some(if tcp.is_some() { "tcp" } else { "http" })),
+        ("upstream", upstream),
         ("trusted_proxies", list(trusted_proxies, ToString::to_string)),
         ("limits.connections", some(connections)),
         ("limits.connections_per_client", some(connections_per_client)),
@@ -293,6 +303,7 @@ fn upstream(upstream: &Upstream) -> Values {
         retry,
         slow_start,
         all_down,
+        closes_failed,
     } = upstream;
     let mut values = vec![
         ("strategy", some(strategy.name())),
@@ -314,6 +325,7 @@ fn upstream(upstream: &Upstream) -> Values {
                 AllDown::Panic => "panic",
             }),
         ),
+        ("tcp_connections_on_failure", some(if *closes_failed { "close" } else { "keep" })),
     ];
     if let Some(Affinity { key, ttl, max_pins }) = affinity {
         let key = match key {

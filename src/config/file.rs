@@ -7,8 +7,8 @@ use super::model::StrategyKind;
 use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, ClientAuthMode, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level,
-    Listen, Literal, Log, MasterAddress, Method, Name, Network, Phone, Pointer, ProbePath, Protocol, RateBy, Size,
-    StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown,
+    Listen, Literal, Log, MasterAddress, Method, Name, Network, OnFailure, Phone, Pointer, ProbePath, Protocol, RateBy,
+    Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown,
     Workers,
 };
 
@@ -24,8 +24,8 @@ shape! {
         /// Where requests come in.
         listeners: List<Listener>,
         /// Which requests go where. The most specific match wins: host before path, the longest path, then the number
-        /// of other conditions.
-        routes: List<Route>,
+        /// of other conditions. `http` listeners need at least one.
+        routes: List<Route> = "[]",
         /// Sets of masters, each with one policy.
         upstreams: List<Upstream>,
         /// Durable state. This version keeps none: the key is there for files written for later ones.
@@ -49,7 +49,9 @@ shape! {
         address: Listen,
         /// What it speaks.
         protocol: Protocol = "http",
-        /// Certificates. Left out, the listener takes plain HTTP.
+        /// `protocol: tcp`: name of the upstream that its connections go to.
+        upstream: Option<Name>,
+        /// Certificates. Left out, the listener takes plain HTTP, or TCP as it comes.
         tls: Option<Tls>,
         /// Networks of proxies in front of Baton. What they say about the client in `X-Forwarded-*` and `Forwarded` is
         /// believed and extended; from anybody else these headers are dropped and written anew.
@@ -60,7 +62,7 @@ shape! {
         /// Bounds on what one connection may ask for.
         limits: ListenerLimits = "{}",
     }
-    later { "proxy_protocol", "upstream" }
+    later { "proxy_protocol" }
 
     /// Networks of clients. The most specific one that an address is in decides, whatever their order; `deny` wins where
     /// both name the same one. An address in none of them is let in, unless there are any under `allow`.
@@ -134,7 +136,8 @@ shape! {
         lifetime: TimeOrZero = "0s",
         /// After this many requests a connection is closed behind the last answer, which says so. 0 is any number.
         requests_per_connection: Int<0, 1_000_000_000> = "0",
-        /// A tunnel, such as a WebSocket, without a byte either way is closed after this time.
+        /// A tunnel, such as a WebSocket, and a connection of a `tcp` listener are closed after this time without a byte
+        /// either way.
         tunnel_timeout: Time = "1h",
     }
 
@@ -237,6 +240,9 @@ shape! {
         /// When no master is usable: `reject` answers 503 with `Retry-After`, `panic` tries those that are down all
         /// the same. Masters in `drain` and `maintenance` are left alone.
         all_down: WhenAllDown = "reject",
+        /// What becomes of a failed master's open connections from `tcp` listeners: `keep` leaves them to their two ends,
+        /// `close` resets them, so that clients connect again.
+        tcp_connections_on_failure: OnFailure = "keep",
     }
     later { "failover" }
 
@@ -316,7 +322,7 @@ shape! {
 
     /// Bounds for each master.
     struct MasterLimits {
-        /// Requests that a master works on at once. Further ones queue.
+        /// Requests that a master works on at once, each connection of a `tcp` listener being one. Further ones queue.
         max_in_flight: Int<1, 1_000_000> = "256",
         /// Requests in its queue. Further ones are answered 503.
         max_queue: Int<0, 1_000_000> = "1024",

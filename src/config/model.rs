@@ -51,12 +51,21 @@ pub enum Address {
 pub struct Listener {
     pub name: String,
     pub address: ListenAddress,
+    /// Where its connections go, with `protocol: tcp`; `None` for one that speaks HTTP and has routes.
+    pub tcp: Option<Tcp>,
     pub tls: Option<Tls>,
     /// Networks of proxies whose word about the client is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// `None` lets everybody in.
     pub access: Option<Access>,
     pub limits: ListenerLimits,
+}
+
+/// A listener that passes bytes on as they come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tcp {
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
 }
 
 /// TLS of a listener.
@@ -116,7 +125,7 @@ pub struct ListenerLimits {
     pub lifetime: Duration,
     /// Closed behind the last of so many requests; 0 is any number. Default 0.
     pub requests_per_connection: u64,
-    /// A tunnel without a byte in either direction. Default 1 h.
+    /// A tunnel, or a connection of a `tcp` listener, without a byte in either direction. Default 1 h.
     pub tunnel_timeout: Duration,
 }
 
@@ -232,6 +241,8 @@ pub struct Upstream {
     pub slow_start: Duration,
     /// What to do when no master is usable.
     pub all_down: AllDown,
+    /// Whether a failed master's open connections from `tcp` listeners are closed. Default false.
+    pub closes_failed: bool,
 }
 
 /// TLS with the masters of an upstream.

@@ -18,6 +18,11 @@ pub struct At<T> {
 }
 
 impl<T> At<T> {
+    /// A value that stands at this place.
+    pub fn new(value: T, node: NodeId) -> Self {
+        Self { value: Some(value), node }
+    }
+
     /// The value, unless it was wrong.
     pub fn get(&self) -> Option<&T> {
         self.value.as_ref()

@@ -100,7 +100,8 @@ impl Attempt<'_> {
         }
     }
 
-    async fn connect(&self, now: Micros) -> Result<Box<Connection>, Broken> {
+    /// Makes a new connection.
+    pub(super) async fn connect(&self, now: Micros) -> Result<Box<Connection>, Broken> {
         let limit = now.saturating_add(clock::micros(self.settings.connect_timeout));
         self.watched.arm(limit.min(self.deadline.get()));
         let opening = Connection::open(&self.pool.master, self.pool.tls.as_deref(), &self.local.stock);

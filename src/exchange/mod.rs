@@ -15,9 +15,11 @@
 pub mod answer;
 pub mod attempt;
 pub mod budget;
+pub mod dial;
 pub mod headers;
 pub mod local;
 pub mod pick;
+mod place;
 pub mod sending;
 
 use std::cell::Cell;
@@ -31,15 +33,14 @@ use crate::http::problem::Problem;
 use crate::http::request::Framing;
 use crate::http::response::Response;
 use crate::net::watch::Watched;
-use crate::telemetry::hot::{MasterSlot, Refusal, RetryReason, UpstreamSlot};
-use crate::upstream::admission::Tier;
+use crate::telemetry::hot::{MasterSlot, Refusal, RetryReason};
 use crate::upstream::connection::Pool;
 use crate::upstream::master::{Failure, Trial};
-use crate::upstream::permit::AcquireError;
 use answer::Answer;
 use attempt::{Answered, Attempt, Broken};
 use local::{Generation, Local, LocalUpstream};
-use pick::{ATTEMPTS_MAX, NoMaster, Picked, Tried, Wish};
+use pick::{Picked, Tried};
+use place::Seeker;
 
 /// Whoever the request comes from.
 pub trait Requester {
@@ -231,6 +232,7 @@ impl Exchange<'_> {
     /// [`Failed`], when no answer came that may be passed on.
     pub async fn run<R: Requester>(&self, requester: &mut R) -> Result<Answer, Failed> {
         let upstream = &self.generation.upstreams[self.upstream];
+        let seeker = Seeker { local: self.local, watched: self.watched, key: self.key, pin: self.pin };
         let started = clock::now();
         upstream.shared.budget.deposit(started);
         let whole = requester.whole_body().is_some();
@@ -240,7 +242,8 @@ impl Exchange<'_> {
         // An answer that is worth another attempt, kept in case there is none to be made.
         let mut spare: Option<Answer> = None;
         loop {
-            let (place, picked) = match self.next_place(upstream, requester, &mut progress, deadline.get()).await {
+            let gone = |cx: &mut Context<'_>| requester.poll_gone(cx);
+            let (place, picked) = match seeker.next_place(upstream, gone, &mut progress, deadline.get()).await {
                 Ok(next) => next,
                 Err(end) => return spare.ok_or(progress.failed(end)),
             };
@@ -284,7 +287,7 @@ impl Exchange<'_> {
                 Err(Broken::Client(end)) => return Err(progress.failed(End::Client(end))),
                 Err(broken) => {
                     drop(place);
-                    self.charge(upstream, broken, picked, &mut progress);
+                    progress.charge(upstream, broken, picked);
                     let end = progress.end.unwrap_or(End::BadGateway);
                     let repeatable = !progress.sent || self.may_repeat(upstream);
                     if broken == Broken::OutOfTime || !repeatable || !requester.rewind() {
@@ -297,65 +300,6 @@ impl Exchange<'_> {
 
     fn may_repeat(&self, upstream: &LocalUpstream) -> bool {
         self.idempotent || upstream.shared.settings.retry.non_idempotent
-    }
-
-    /// Picks the next master and waits for a place at it.
-    async fn next_place<R: Requester>(
-        &self,
-        upstream: &LocalUpstream,
-        requester: &mut R,
-        progress: &mut Progress,
-        deadline: Micros,
-    ) -> Result<(InFlight, Picked), End> {
-        let settings = &upstream.shared.settings;
-        let again = progress.attempts > 0;
-        let ended = progress.end.unwrap_or(End::NoMaster);
-        if again && progress.attempts >= settings.retry.attempts.min(ATTEMPTS_MAX as u32) {
-            return Err(ended);
-        }
-        let mut paid = !again;
-        // A queue may send its waiters away when its master fails; each of them picks again once for each master.
-        for _ in 0..=upstream.pools.len() {
-            let now = clock::now();
-            let wish = Wish { key: self.key, pin: self.pin, tried: &progress.tried, now };
-            let picked = match pick::pick(&upstream.shared, &wish, || self.local.random()) {
-                Ok(picked) => picked,
-                Err(_) if again => return Err(ended),
-                Err(NoMaster::Unavailable) => return Err(End::NoMaster),
-                Err(NoMaster::Full) => return Err(End::QueueFull),
-            };
-            if !paid && !upstream.shared.budget.try_withdraw(now) {
-                upstream.counters.increment(UpstreamSlot::BudgetExhausted);
-                return Err(if ended == End::Timeout { ended } else { End::BudgetExhausted });
-            }
-            paid = true;
-            let pool = &upstream.pools[picked.position];
-            if !pool.master.permits().try_acquire() {
-                self.watched.arm(now.saturating_add(clock::micros(settings.limits.queue_timeout)).min(deadline));
-                let mut turn = std::pin::pin!(pool.master.permits().acquire());
-                let turn_or_gone = std::future::poll_fn(|cx| match turn.as_mut().poll(cx) {
-                    Poll::Pending if requester.poll_gone(cx).is_ready() => Poll::Ready(None),
-                    turn => turn.map(Some),
-                });
-                match self.watched.guard(turn_or_gone).await {
-                    Ok(Some(Ok(()))) => {}
-                    Ok(Some(Err(AcquireError::Repick))) => continue,
-                    Ok(Some(Err(AcquireError::QueueFull))) => return Err(End::QueueFull),
-                    Ok(None) => return Err(End::Client(ClientEnd::Gone)),
-                    Err(_) if clock::now() >= deadline => return Err(End::Timeout),
-                    Err(_) => return Err(End::QueueTimeout),
-                }
-            }
-            progress.tried.add(picked.position);
-            if let Some(reason) = progress.reason.take() {
-                upstream.counters.increment(UpstreamSlot::Retried(reason));
-                if let Some(last) = progress.last {
-                    upstream.pools[last].counters.increment(MasterSlot::FailedAttempts);
-                }
-            }
-            return Ok((InFlight(pool.clone()), picked));
-        }
-        Err(ended)
     }
 
     /// Charges the master with its answer. True when the answer is one that another master may do better.
@@ -388,9 +332,11 @@ impl Exchange<'_> {
         let attempts = progress.attempts;
         (Answer::new(connection, sending, place, picked.position, attempts), again)
     }
+}
 
+impl Progress {
     /// Charges the master with a broken attempt, and notes what it means for the next one.
-    fn charge(&self, upstream: &LocalUpstream, broken: Broken, picked: Picked, progress: &mut Progress) {
+    fn charge(&mut self, upstream: &LocalUpstream, broken: Broken, picked: Picked) {
         let master = &upstream.pools[picked.position].master;
         let charge = |failure, trial: Option<Trial>| {
             master.failed(clock::now(), failure, trial, || others_usable(upstream, picked.position));
@@ -398,29 +344,27 @@ impl Exchange<'_> {
         match broken {
             Broken::Failed { failure, reason, sent } => {
                 charge(failure, picked.trial);
-                progress.sent |= sent;
-                progress.reason = Some(reason);
-                progress.end = Some(match failure {
+                self.sent |= sent;
+                self.reason = Some(reason);
+                self.end = Some(match failure {
                     Failure::Timeout => End::Timeout,
-                    _ if progress.sent => End::BadGateway,
+                    _ if self.sent => End::BadGateway,
                     _ => End::Unreachable,
                 });
             }
             Broken::Abandoned => {
-                progress.sent = true;
-                progress.reason = Some(RetryReason::Abandoned);
-                progress.end = Some(End::BadGateway);
+                self.sent = true;
+                self.reason = Some(RetryReason::Abandoned);
+                self.end = Some(End::BadGateway);
             }
             Broken::OutOfTime => {
                 charge(Failure::Timeout, picked.trial);
-                progress.end = Some(End::Timeout);
+                self.end = Some(End::Timeout);
             }
             Broken::Stale | Broken::Client(_) => {}
         }
     }
-}
 
-impl Progress {
     fn failed(&self, end: End) -> Failed {
         Failed { end, master: self.last, attempts: self.attempts }
     }
@@ -429,7 +373,5 @@ impl Progress {
 /// Whether the upstream has a usable master besides the one at `position`: the last one is not ejected.
 #[must_use]
 pub fn others_usable(upstream: &LocalUpstream, position: usize) -> bool {
-    let usable =
-        |(other, pool): (usize, &Rc<Pool>)| other != position && pool.master.admission().tier() <= Tier::Reserved;
-    upstream.pools.iter().enumerate().any(usable)
+    upstream.shared.others_usable(position)
 }

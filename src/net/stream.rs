@@ -7,7 +7,9 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -146,6 +148,19 @@ impl Stream {
             done += step.map_err(|error| (error, done))?;
         }
         std::future::poll_fn(|cx| self.poll_flush(cx)).await.map_err(|error| (error, done))
+    }
+
+    /// Has the connection reset when it is dropped, instead of ended: the peer is to see that it broke. A Unix socket knows
+    /// no reset and is closed.
+    pub fn reset_on_drop(&self) {
+        let carrier = self.0.borrow();
+        let tcp = match &*carrier {
+            Carrier::Tcp(stream) => stream,
+            Carrier::Tls(stream) => stream.get_ref().0,
+            Carrier::Unix(_) => return,
+        };
+        // One that is closed already has nothing left to be reset.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 
     /// Tells the peer that no more bytes will come, and keeps reading possible.

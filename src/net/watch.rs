@@ -21,6 +21,9 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(25);
 
 const NEVER: Micros = Micros::MAX;
 
+/// The beginning of a wait that is never too long.
+const FOLLOWED: Micros = NEVER - 1;
+
 /// Why a wait was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fired {
@@ -140,6 +143,11 @@ impl<T> Watched<T> {
         self.watch.slots.borrow_mut().waiting_since[self.index] = since;
     }
 
+    /// From here on the slot is fired when `what` is given up, although nothing is owed: silence is no sign.
+    pub fn follow(&self, what: Rc<T>) {
+        self.wait_for(what, FOLLOWED);
+    }
+
     /// The first byte came, or the wait was given up. Lets go of what was waited for: a connection may be idle from here on
     /// for longer than that lives.
     pub fn wait_over(&self) {
@@ -214,6 +222,17 @@ mod tests {
         two.wait_for(Rc::new(2), 20);
         watch.sweep(30, |what, _| **what == 2);
         assert_eq!((one.fired(), two.fired(), idle.fired()), (None, Some(Fired::Abandoned), None));
+    }
+
+    #[test]
+    fn what_is_followed_is_asked_about_with_no_wait_that_could_be_too_long() {
+        let watch = Rc::new(Watch::default());
+        let slot = watched(&watch);
+        slot.follow(Rc::new(1));
+        watch.sweep(Micros::MAX / 2, |_, since| since < Micros::MAX / 2);
+        assert_eq!(slot.fired(), None);
+        watch.sweep(Micros::MAX / 2, |what, _| **what == 1);
+        assert_eq!(slot.fired(), Some(Fired::Abandoned));
     }
 
     #[test]

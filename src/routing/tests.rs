@@ -11,6 +11,7 @@ fn listener(name: &str) -> Listener {
     Listener {
         name: name.to_owned(),
         address: ListenAddress::Unix(name.into()),
+        tcp: None,
         tls: None,
         trusted_proxies: Vec::new(),
         access: None,

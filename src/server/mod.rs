@@ -259,6 +259,7 @@ struct Ready {
     bound: Bound,
     tls: Option<Arc<Gate>>,
     limit: usize,
+    is_tcp: bool,
 }
 
 fn bind_all(config: &model::Config, inherited: &mut Inherited) -> Result<Vec<Ready>, String> {
@@ -268,7 +269,8 @@ fn bind_all(config: &model::Config, inherited: &mut Inherited) -> Result<Vec<Rea
             Some(bound) => bound,
             None => bind(&listener.address, &format!("listener {}", listener.name))?,
         };
-        Ok(Ready { name: listener.name.clone(), bound, tls, limit: listener.limits.connections })
+        let (name, limit, is_tcp) = (listener.name.clone(), listener.limits.connections, listener.tcp.is_some());
+        Ok(Ready { name, bound, tls, limit, is_tcp })
     };
     config.listeners.iter().map(&mut ready).collect()
 }
@@ -389,8 +391,13 @@ async fn verdicts(snapshot: &Snapshot, wanting: impl Fn(&Upstream) -> bool) {
 /// Opens the listeners and says where they are.
 fn announce(control: &Control, snapshot: &Snapshot, listeners: Vec<Ready>, admin: &str) -> Result<(), String> {
     let mut said = String::new();
-    for Ready { name, bound, tls, limit } in listeners {
-        let scheme = if tls.is_some() { "https" } else { "http" };
+    for Ready { name, bound, tls, limit, is_tcp } in listeners {
+        let scheme = match (is_tcp, tls.is_some()) {
+            (false, false) => "http",
+            (false, true) => "https",
+            (true, false) => "tcp",
+            (true, true) => "tls",
+        };
         said.push_str(&format!("listening on {scheme}://{} (listener {name})\n", bound.address()));
         control.acceptor.open(&name, bound, tls, limit).map_err(|error| format!("listener {name}: {error}"))?;
     }

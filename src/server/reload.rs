@@ -113,7 +113,8 @@ impl Control {
                 plan.change.push((listener.name.clone(), tls, limit));
             } else {
                 let bound = bind(&listener.address, &format!("listener {}", listener.name))?;
-                plan.open.push(Ready { name: listener.name.clone(), bound, tls, limit });
+                let (name, is_tcp) = (listener.name.clone(), listener.tcp.is_some());
+                plan.open.push(Ready { name, bound, tls, limit, is_tcp });
             }
         }
         let gone = old.listeners.iter().filter(|known| !new.listeners.iter().any(|listener| same(known, listener)));
@@ -128,7 +129,7 @@ impl Control {
         for (name, tls, limit) in plan.change {
             self.acceptor.change(&name, tls, limit);
         }
-        for Ready { name, bound, tls, limit } in plan.open {
+        for Ready { name, bound, tls, limit, .. } in plan.open {
             let address = bound.address();
             match self.acceptor.open(&name, bound, tls, limit) {
                 Ok(()) => tracing::info!(listener = name, address, "listening"),

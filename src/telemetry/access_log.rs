@@ -206,6 +206,13 @@ impl WorkerLog {
     }
 }
 
+/// A worker ends after its connections: what those said at their own end is in the buffer then.
+impl Drop for WorkerLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 fn file(config: &model::AccessLog) -> Option<PathBuf> {
     match config {
         model::AccessLog::File(path) => Some(path.clone()),

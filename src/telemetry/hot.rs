@@ -231,6 +231,24 @@ words! {
     }
 }
 
+words! {
+    /// How a TCP connection that had a master ended.
+    TcpEnd {
+        /// Both sides had ended.
+        Complete = "complete",
+        ClientReset = "client-reset",
+        MasterReset = "master-reset",
+        /// No byte either way for `limits.tunnel_timeout`.
+        Idle = "idle",
+        /// The master was given up, and its connections were to be closed.
+        MasterFailed = "master-failed",
+        /// No connection to the master came about, and it was the last that was tried.
+        Unreachable = "unreachable",
+        /// Baton stopped.
+        Stopped = "stopped",
+    }
+}
+
 /// What is counted for each listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerSlot {
@@ -330,12 +348,18 @@ pub enum MasterSlot {
     PoolIn,
     /// Connections taken from the pool or closed in it: idle ones are the difference.
     PoolOut,
+    /// Bytes of TCP connections.
+    BytesToMaster,
+    BytesToClient,
     Connected(ConnectOutcome),
+    /// TCP connections ended.
+    Ended(TcpEnd),
 }
 
 impl MasterSlot {
-    const CONNECTED: usize = 4;
-    pub const COUNT: usize = Self::CONNECTED + ConnectOutcome::ALL.len();
+    const CONNECTED: usize = 6;
+    const ENDED: usize = Self::CONNECTED + ConnectOutcome::ALL.len();
+    pub const COUNT: usize = Self::ENDED + TcpEnd::ALL.len();
 }
 
 impl Slot for MasterSlot {
@@ -345,7 +369,10 @@ impl Slot for MasterSlot {
             Self::StaleReplays => 1,
             Self::PoolIn => 2,
             Self::PoolOut => 3,
+            Self::BytesToMaster => 4,
+            Self::BytesToClient => 5,
             Self::Connected(outcome) => Self::CONNECTED + outcome as usize,
+            Self::Ended(end) => Self::ENDED + end as usize,
         }
     }
 }
@@ -395,8 +422,9 @@ mod tests {
         every_slot_has_its_own_cell::<U, { U::COUNT }>(&upstream);
 
         let connected = ConnectOutcome::ALL.iter().map(|outcome| M::Connected(*outcome));
-        let master: Vec<M> =
-            [M::FailedAttempts, M::StaleReplays, M::PoolIn, M::PoolOut].into_iter().chain(connected).collect();
+        let ended = TcpEnd::ALL.iter().map(|end| M::Ended(*end));
+        let single = [M::FailedAttempts, M::StaleReplays, M::PoolIn, M::PoolOut, M::BytesToMaster, M::BytesToClient];
+        let master: Vec<M> = single.into_iter().chain(connected).chain(ended).collect();
         every_slot_has_its_own_cell::<M, { M::COUNT }>(&master);
     }
 

@@ -63,6 +63,10 @@ metrics! {
         "Connection attempts to masters by outcome.";
     POOL_IDLE = Gauge "baton_pool_idle" ["upstream", "master"]
         "Idle connections kept open to a master, over all workers.";
+    TCP_CONNECTIONS = Counter "baton_tcp_connections_total" ["upstream", "master", "end"]
+        "Finished connections of tcp listeners by how they ended, under the master they were last given to.";
+    TCP_BYTES = Counter "baton_tcp_bytes_total" ["upstream", "master", "direction"]
+        "Bytes passed on between clients of tcp listeners and masters.";
     CONNECTIONS = Gauge "baton_connections" ["listener"]
         "Open downstream connections.";
     CONNECTIONS_TOTAL = Counter "baton_connections_total" ["listener"]

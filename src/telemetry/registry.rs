@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError};
 
 use super::hot::{
-    Cells, ListenerCounters, ListenerSlot, MasterCounters, MasterSlot, RouteCounters, Series, SeriesReading,
+    Cells, ListenerCounters, ListenerSlot, MasterCounters, MasterSlot, RouteCounters, Series, SeriesReading, TcpEnd,
     UpstreamCounters,
 };
 use crate::sync::Mutex;
@@ -58,9 +58,10 @@ pub struct WorkerMetrics {
 /// One master over all routes and workers, since the process started.
 #[derive(Debug, Clone, Default)]
 pub struct MasterTotals {
-    /// Exchanges that ended here and attempts that went on elsewhere.
+    /// Exchanges and TCP connections that ended here, and attempts that went on elsewhere.
     pub requests: u64,
-    /// Those without an answer or with 5xx, and attempts that went on elsewhere.
+    /// Those without an answer or with 5xx, connections that the master broke off or did not take, and attempts that
+    /// went on elsewhere.
     pub failures: u64,
     /// Durations of the exchanges that ended here.
     pub duration: super::histogram::Reading,
@@ -133,8 +134,10 @@ impl Registry {
             let [upstream, master] = &*labels;
             let total = totals.entry((upstream.clone(), master.clone())).or_default();
             let failed: u64 = cells.iter().map(|cell| cell.get(MasterSlot::FailedAttempts)).sum();
-            total.requests += failed;
-            total.failures += failed;
+            let ended = |end: &TcpEnd| cells.iter().map(|cell| cell.get(MasterSlot::Ended(*end))).sum::<u64>();
+            let broken = [TcpEnd::MasterReset, TcpEnd::MasterFailed, TcpEnd::Unreachable];
+            total.requests += failed + TcpEnd::ALL.iter().map(ended).sum::<u64>();
+            total.failures += failed + broken.iter().map(ended).sum::<u64>();
         }
         totals
     }

@@ -10,7 +10,7 @@ use super::exposition::Exposition;
 use super::histogram::Reading;
 use super::hot::{
     CLASSES, ConnectOutcome, Counters, Handshake, ListenerSlot, MasterSlot, Refusal, RetryReason, RouteRefusal,
-    RouteSlot, SeriesReading, Slot, UpstreamSlot,
+    RouteSlot, SeriesReading, Slot, TcpEnd, UpstreamSlot,
 };
 use super::names;
 use super::registry::{Registry, Rows};
@@ -22,6 +22,7 @@ pub fn write(registry: &Registry, out: &mut Exposition) {
     write_routes(registry, out);
     write_upstreams(registry, out);
     write_masters(registry, out);
+    write_tcp(registry, out);
 }
 
 fn write_series(registry: &Registry, out: &mut Exposition) {
@@ -132,6 +133,26 @@ fn write_masters(registry: &Registry, out: &mut Exposition) {
         for (outcome, count) in ConnectOutcome::ALL.iter().zip(totals) {
             family.integer(&[&upstream, &master, outcome.word()], count);
         }
+    }
+}
+
+/// Connections of bytes. Most masters have none: series of zeros for each of them would say nothing.
+fn write_tcp(registry: &Registry, out: &mut Exposition) {
+    use MasterSlot::{BytesToClient, BytesToMaster, Ended};
+    let slots: Vec<_> = TcpEnd::ALL.iter().map(|end| Ended(*end)).collect();
+    let ends = totals(registry.master_counters(), &slots);
+    let bytes = totals(registry.master_counters(), &[BytesToMaster, BytesToClient]);
+    let used = |counts: &[u64]| counts.iter().any(|count| *count > 0);
+    let mut family = out.family(&names::TCP_CONNECTIONS);
+    for ([upstream, master], totals) in ends.iter().filter(|(_, totals)| used(totals)) {
+        for (end, count) in TcpEnd::ALL.iter().zip(totals) {
+            family.integer(&[upstream, master, end.word()], *count);
+        }
+    }
+    let mut family = out.family(&names::TCP_BYTES);
+    for ([upstream, master], totals) in bytes.iter().filter(|(_, totals)| used(totals)) {
+        family.integer(&[upstream, master, "to-master"], at(totals, 0));
+        family.integer(&[upstream, master, "to-client"], at(totals, 1));
     }
 }
 

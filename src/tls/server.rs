@@ -60,8 +60,13 @@ pub fn gate(listener: &Listener) -> Result<Option<Arc<Gate>>, TlsError> {
     let Some(tls) = &listener.tls else { return Ok(None) };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let loaded = tls.certificates.iter().map(|files| load(files, &provider)).collect::<Result<Vec<_>, _>>()?;
+    let mut config = server_config(&listener.name, tls, &loaded, &provider)?;
+    if listener.tcp.is_some() {
+        // What the bytes are is between the client and the master.
+        config.alpn_protocols.clear();
+    }
     let gate = Gate {
-        config: Arc::new(server_config(&listener.name, tls, &loaded, &provider)?),
+        config: Arc::new(config),
         timeout: listener.limits.handshake_timeout,
         handshakes_max: listener.limits.handshakes,
         certificates: loaded.into_iter().map(|loaded| loaded.facts).collect(),

@@ -21,6 +21,7 @@ mod reload;
 mod start;
 mod stop;
 mod strategies;
+mod tcp;
 mod tls;
 mod tls_to_masters;
 mod upgrade;

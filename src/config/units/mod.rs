@@ -15,4 +15,6 @@ pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRange
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
 pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
-pub use words::{Bool, ClientAuthMode, Delivery, Level, Log, Protocol, TlsVersion, Verify, WhenAllDown, Workers};
+pub use words::{
+    Bool, ClientAuthMode, Delivery, Level, Log, OnFailure, Protocol, TlsVersion, Verify, WhenAllDown, Workers,
+};

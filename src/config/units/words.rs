@@ -108,7 +108,7 @@ macro_rules! words {
 
 words! {
     /// What a listener speaks.
-    enum Protocol { Http = "http" } later { "tcp" }
+    enum Protocol { Http = "http", Tcp = "tcp" }
     /// How a request gets to a master.
     enum Delivery { Inline = "inline" } later { "inline-then-spool", "spool" }
     /// What to do when no master is usable.
@@ -119,6 +119,8 @@ words! {
     enum Verify { On = "on", Off = "off" }
     /// Whether a client must show a certificate.
     enum ClientAuthMode { Require = "require", Request = "request" }
+    /// What to do with a failed master's open connections.
+    enum OnFailure { Keep = "keep", Close = "close" }
     /// How much is logged.
     enum Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
 }

@@ -8,10 +8,11 @@ use super::super::model::{CertificateFiles, ClientAuth, ListenAddress, Listener,
 use super::super::shape::At;
 use super::super::tree::NodeId;
 use super::super::units::{self, ClientAuthMode, FilePath, Listen};
-use super::{Checker, limits};
+use super::{Checker, limits, tcp};
 
-pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<Listener> {
+pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File) -> Option<Listener> {
     let listener = at.get()?;
+    let tcp = tcp::check(checker, at, listener, file);
     let tls = match listener.tls.get()? {
         Some(settings) => Some(tls(checker, settings)?),
         None => None,
@@ -19,11 +20,10 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>) -> Option<L
     let bounds = listener.limits.get()?;
     let trusted = checker.set("network", &listener.trusted_proxies)?;
     let access = limits::access(checker, &listener.access)?;
-    // The only protocol so far; the key is there to be written.
-    listener.protocol.get()?;
     Some(Listener {
         name: listener.name.get()?.0.clone(),
         address: listener.address.get()?.0.clone(),
+        tcp: tcp?,
         tls,
         trusted_proxies: trusted.into_iter().map(|network| network.0).collect(),
         access,

@@ -8,6 +8,7 @@ mod listener;
 mod master_tls;
 mod route;
 mod strategy;
+mod tcp;
 mod upstream;
 
 use std::collections::HashMap;
@@ -31,15 +32,18 @@ struct Checker<'a, 'r> {
 pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>) -> Option<Config> {
     let file = file.get()?;
     let mut checker = Checker { decoder, resolver };
-    let listeners = checker.each(&file.listeners, "listener", listener::check);
+    let listeners =
+        checker.each(&file.listeners, "listener", |checker, listener| listener::check(checker, listener, file));
     let upstreams = checker.each(&file.upstreams, "upstream", upstream::check);
-    let routes = checker.each(&file.routes, "route", |checker, route| route::check(checker, route, file));
+    let needs_routes = !tcp::is_all(file);
+    let routes = checker.each_of(&file.routes, "route", needs_routes, |checker, at| route::check(checker, at, file));
     checker.unique_names(&file.listeners, |listener| &listener.name);
     checker.unique_names(&file.upstreams, |upstream| &upstream.name);
     checker.unique_names(&file.routes, |route| &route.name);
     listener::check_addresses(&mut checker, file);
     route::check_overlaps(&mut checker, file);
     route::check_unused(&mut checker, file);
+    tcp::check_upstreams(&mut checker, file);
     let logging = file.logging.get()?;
     Some(Config {
         workers: file.workers.get()?.0,
@@ -99,10 +103,21 @@ impl Checker<'_, '_> {
         &mut self,
         list: &At<List<T>>,
         word: &str,
+        check: impl FnMut(&mut Self, &At<T>) -> Option<M>,
+    ) -> Option<Vec<M>> {
+        self.each_of(list, word, true, check)
+    }
+
+    /// [`Self::each`] of a list that may be empty unless it is `needed`.
+    fn each_of<T, M>(
+        &mut self,
+        list: &At<List<T>>,
+        word: &str,
+        needed: bool,
         mut check: impl FnMut(&mut Self, &At<T>) -> Option<M>,
     ) -> Option<Vec<M>> {
         let items = list.get()?;
-        if items.is_empty() {
+        if needed && items.is_empty() {
             let report = self.error(list.node, format!("no {word}"));
             self.push(report.help(format!("a configuration has at least one {word}")));
         }

@@ -7,14 +7,16 @@ use super::super::file::{self, File};
 use super::super::model::{HeaderMatch, Match, PathPattern, Route};
 use super::super::shape::{At, List};
 use super::super::tree::NodeId;
-use super::super::units::{Name, show_time};
-use super::{Checker, limits};
+use super::super::units::{Name, Protocol, show_time};
+use super::{Checker, limits, tcp};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
     let route = at.get()?;
     let listeners = checker.set("listener", &route.listeners);
     for name in route.listeners.get().into_iter().flatten() {
-        known_name(checker, name, &file.listeners, |listener| &listener.name, "listener");
+        if let Some(index) = known_name(checker, name, &file.listeners, |listener| &listener.name, "listener") {
+            tcp::refuse_route(checker, name, file, index);
+        }
     }
     let upstream = known_name(checker, &route.upstream, &file.upstreams, |upstream| &upstream.name, "upstream");
     let matcher = route.r#match.get().and_then(|rules| matcher(checker, rules));
@@ -41,7 +43,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
 const NAMES_MAX: usize = 20;
 
 /// Index of the item that a name means; an unknown name is reported, unless a name that is itself wrong may be meant.
-fn known_name<T>(
+pub fn known_name<T>(
     checker: &mut Checker<'_, '_>,
     at: &At<Name>,
     list: &At<List<T>>,
@@ -218,7 +220,7 @@ pub fn check_overlaps(checker: &mut Checker<'_, '_>, file: &File) {
 pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
     let Some(routes) = file.routes.get() else { return };
     let routes: Option<Vec<&file::Route>> = routes.iter().map(At::get).collect();
-    let Some(routes) = routes.filter(|routes| !routes.is_empty()) else { return };
+    let Some(routes) = routes.filter(|routes| !routes.is_empty() || tcp::is_all(file)) else { return };
     // A name that is not known may have been meant for any; that has been reported.
     let listeners =
         file.listeners.get().into_iter().flatten().filter_map(At::get).filter_map(|listener| listener.name.get());
@@ -236,7 +238,7 @@ pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
     };
     let mut reports = Vec::new();
     for listener in file.listeners.get().into_iter().flatten().filter_map(At::get) {
-        if let (Some(name), Some(_)) = (listener.name.get(), listener.protocol.get())
+        if let (Some(name), Some(Protocol::Http)) = (listener.name.get(), listener.protocol.get())
             && !reached(name)
         {
             let report = checker.warning(
@@ -246,14 +248,16 @@ pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
             reports.push(report.help("every request to it is answered 404"));
         }
     }
-    let used = |name: &Name| routes.iter().any(|route| may_mean(&route.upstream, name, &upstreams));
+    let tcp: Vec<At<Name>> = tcp::upstreams(file).collect();
+    let named = || routes.iter().map(|route| &route.upstream).chain(&tcp);
+    let used = |name: &Name| named().any(|upstream| may_mean(upstream, name, &upstreams));
     for upstream in file.upstreams.get().into_iter().flatten().filter_map(At::get) {
         if let Some(name) = upstream.name.get()
             && !used(name)
         {
             reports.push(checker.warning(
                 upstream.name.node,
-                format!("no route leads to the upstream {}", checker.show(upstream.name.node)),
+                format!("nothing leads to the upstream {}", checker.show(upstream.name.node)),
             ));
         }
     }

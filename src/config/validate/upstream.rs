@@ -6,7 +6,7 @@ use super::super::model::{
     Pool, Probe, Retry, RetryBudget, Upstream,
 };
 use super::super::shape::{At, List, Switch};
-use super::super::units::{Int, Literal, WhenAllDown, show_time};
+use super::super::units::{Int, Literal, OnFailure, WhenAllDown, show_time};
 use super::{Checker, master_tls, strategy};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<Upstream> {
@@ -56,6 +56,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
             WhenAllDown::Reject => AllDown::Reject,
             WhenAllDown::Panic => AllDown::Panic,
         },
+        closes_failed: *upstream.tcp_connections_on_failure.get()? == OnFailure::Close,
     })
 }
 

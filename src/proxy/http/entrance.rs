@@ -47,6 +47,12 @@ impl Entrance {
         self.position.set((number, position));
         position
     }
+
+    /// Whether its connections are passed on as they come.
+    pub fn is_tcp(&self, generation: &Generation) -> bool {
+        let listeners = &generation.snapshot.config.listeners;
+        self.position(generation).is_some_and(|position| listeners[position].tcp.is_some())
+    }
 }
 
 impl Peer {

@@ -255,6 +255,7 @@ mod tests {
         let listener = Listener {
             name: "gateway".to_owned(),
             address: "127.0.0.1:0".parse().unwrap(),
+            tcp: None,
             tls: None,
             trusted_proxies: trusted.iter().map(|network| network.parse().unwrap()).collect(),
             access: None,

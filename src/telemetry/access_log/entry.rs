@@ -13,15 +13,16 @@ pub struct Entry<'a> {
     pub request_id: &'a [u8],
     /// `None` on a Unix socket.
     pub client: Option<IpAddr>,
+    /// Empty for a TCP connection, as is `path`.
     pub method: &'a [u8],
     pub host: &'a [u8],
     /// Request target; a query is left out, because gateways put secrets there.
     pub path: &'a [u8],
-    /// Such as `HTTP/1.1`.
+    /// Such as `HTTP/1.1`; `TCP` for a connection that is passed on as it comes.
     pub protocol: &'a str,
-    /// The status that was sent, 0 when none was.
+    /// The status that was sent, 0 when none was and for a TCP connection.
     pub status: u16,
-    /// Bytes of the request body received; for a tunnel, bytes to the master.
+    /// Bytes of the request body received; for a tunnel or a TCP connection, bytes to the master.
     pub bytes_in: u64,
     /// Bytes sent to the client, head and framing included; for a tunnel, without the head.
     pub bytes_out: u64,

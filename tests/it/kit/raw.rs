@@ -103,6 +103,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         self.unread.drain(..count).collect()
     }
 
+    /// The next byte, unless the connection ends first.
+    pub async fn first(&mut self) -> Option<u8> {
+        if self.unread.is_empty() {
+            self.read().await;
+        }
+        self.unread.first().copied()
+    }
+
     /// Fails unless exactly these bytes come next.
     pub async fn expect(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let expected = bytes.as_ref();

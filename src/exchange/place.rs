@@ -1,0 +1,94 @@
+//! A place at a master: the strategy picks the master, and where it is full its queue is waited in.
+
+use std::task::{Context, Poll};
+
+use super::local::{Local, LocalUpstream};
+use super::pick::{self, ATTEMPTS_MAX, NoMaster, Picked, Wish};
+use super::{ClientEnd, End, InFlight, Progress};
+use crate::balance::Key;
+use crate::clock::{self, Micros};
+use crate::net::watch::Watched;
+use crate::telemetry::hot::{MasterSlot, UpstreamSlot};
+use crate::upstream::connection::Pool;
+use crate::upstream::permit::AcquireError;
+
+/// Who seeks a place, and what the choice depends on.
+#[derive(Debug)]
+pub struct Seeker<'a> {
+    pub local: &'a Local,
+    pub watched: &'a Watched<Pool>,
+    pub key: Key,
+    /// The affinity key's hash.
+    pub pin: Option<u64>,
+}
+
+impl Seeker<'_> {
+    /// Picks the next master and waits for a place at it.
+    ///
+    /// `gone` is ready when nobody waits for it any more; it is asked while it queues.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn next_place(
+        &self,
+        upstream: &LocalUpstream,
+        mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
+        progress: &mut Progress,
+        deadline: Micros,
+    ) -> Result<(InFlight, Picked), End> {
+        let settings = &upstream.shared.settings;
+        let again = progress.attempts > 0;
+        let mut ended = progress.end.unwrap_or(End::NoMaster);
+        if again && progress.attempts >= settings.retry.attempts.min(ATTEMPTS_MAX as u32) {
+            return Err(ended);
+        }
+        let mut paid = !again;
+        // A queue may send its waiters away when its master fails, or be full by then; each of them picks again once for
+        // each master.
+        for _ in 0..=upstream.pools.len() {
+            let now = clock::now();
+            let wish = Wish { key: self.key, pin: self.pin, tried: &progress.tried, now };
+            let picked = match pick::pick(&upstream.shared, &wish, || self.local.random()) {
+                Ok(picked) => picked,
+                Err(_) if again => return Err(ended),
+                Err(NoMaster::Unavailable) => return Err(End::NoMaster),
+                Err(NoMaster::Full) => return Err(End::QueueFull),
+            };
+            if !paid && !upstream.shared.budget.try_withdraw(now) {
+                upstream.counters.increment(UpstreamSlot::BudgetExhausted);
+                return Err(if ended == End::Timeout { ended } else { End::BudgetExhausted });
+            }
+            paid = true;
+            let pool = &upstream.pools[picked.position];
+            if !pool.master.permits().try_acquire() {
+                self.watched.arm(now.saturating_add(clock::micros(settings.limits.queue_timeout)).min(deadline));
+                let mut turn = std::pin::pin!(pool.master.permits().acquire());
+                let turn_or_gone = std::future::poll_fn(|cx| match turn.as_mut().poll(cx) {
+                    Poll::Pending if gone(cx).is_ready() => Poll::Ready(None),
+                    turn => turn.map(Some),
+                });
+                match self.watched.guard(turn_or_gone).await {
+                    Ok(Some(Ok(()))) => {}
+                    Ok(Some(Err(AcquireError::Repick))) => continue,
+                    // Others were quicker to what room there was; another master may still have some.
+                    Ok(Some(Err(AcquireError::QueueFull))) => {
+                        ended = progress.end.unwrap_or(End::QueueFull);
+                        continue;
+                    }
+                    Ok(None) => return Err(End::Client(ClientEnd::Gone)),
+                    Err(_) if clock::now() >= deadline => return Err(End::Timeout),
+                    Err(_) => return Err(End::QueueTimeout),
+                }
+            }
+            progress.tried.add(picked.position);
+            if let Some(reason) = progress.reason.take() {
+                upstream.counters.increment(UpstreamSlot::Retried(reason));
+                if let Some(last) = progress.last {
+                    upstream.pools[last].counters.increment(MasterSlot::FailedAttempts);
+                }
+            }
+            return Ok((InFlight(pool.clone()), picked));
+        }
+        Err(ended)
+    }
+}
