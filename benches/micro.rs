@@ -148,7 +148,8 @@ fn route(i: usize) -> Route {
         headers: Vec::new(),
     };
     let (listeners, timeout) = (Vec::new(), Duration::MAX);
-    Route { name: format!("route-{i}"), listeners, matcher, upstream: 0, timeout, rate_limit: None, access: None }
+    let (name, passage) = (format!("route-{i}"), Default::default());
+    Route { name, listeners, matcher, upstream: 0, timeout, rate_limit: None, access: None, passage }
 }
 
 fn lookup(c: &mut Criterion) {
@@ -249,12 +250,14 @@ fn head(c: &mut Criterion) {
         https: true,
         trusted: false,
         request_id: b"0123456789abcdef0123456789abcdef",
+        host: None,
+        prefix: "",
     };
     let mut out = Vec::new();
     group.bench_function("write", |b| {
         b.iter(|| {
             out.clear();
-            write_request_head(black_box(&request), &forwarding, request.framing, true, &mut out);
+            write_request_head(black_box(&request), request.target, &forwarding, request.framing, true, &mut out);
         });
     });
 }

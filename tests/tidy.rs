@@ -21,6 +21,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "exchange/budget",
             "exchange/headers",
+            "exchange/rewrite",
+            "exchange/rules",
             "health/breaker",
             "health/counter",
             "health/outlier",

@@ -2,6 +2,8 @@
 //!
 //! Every field of the model is named here once, without `..`, so that a new key cannot be forgotten.
 
+mod passage;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -245,15 +247,8 @@ fn rates(limit: &RateLimit) -> Values {
 }
 
 fn route((route, upstream_name): &(&Route, &str)) -> Values {
-    let Route {
-        name: _,
-        listeners,
-        matcher: Match { hosts, path, methods, headers },
-        upstream: _,
-        timeout,
-        rate_limit,
-        access,
-    } = route;
+    let Route { name: _, listeners, matcher, upstream: _, timeout, rate_limit, access, passage } = route;
+    let Match { hosts, path, methods, headers } = matcher;
     let host = |host: &HostPattern| match host {
         HostPattern::Exact(host) => host.clone(),
         HostPattern::Wildcard(rest) => format!("*{rest}"),
@@ -281,6 +276,7 @@ fn route((route, upstream_name): &(&Route, &str)) -> Values {
     ];
     values.extend(rate_limit.iter().flat_map(rates));
     values.extend(networks(access.as_ref()));
+    values.extend(passage::values(passage));
     values
 }
 

@@ -3,6 +3,8 @@
 //! What stands here is what the parser knows, what `baton schema` prints and what `docs/configuration.md` lists. Whether
 //! the values make sense together is said in [`super::validate`].
 
+mod passage;
+
 use super::model::StrategyKind;
 use super::shape::{List, Switch, shape};
 use super::units::{
@@ -11,6 +13,7 @@ use super::units::{
     Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown,
     Workers,
 };
+pub use passage::{HeaderRules, HeaderSetting, Rewrite};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -161,6 +164,12 @@ shape! {
         /// Which clients may use it, by the address nearest to the client that trusted proxies tell. Others are answered 403.
         /// Left out, everybody may.
         access: Option<Access>,
+        /// Changes to the header fields of a request on its way to a master.
+        request_headers: Option<HeaderRules>,
+        /// Changes to the header fields of a master's answer on its way to the client.
+        response_headers: Option<HeaderRules>,
+        /// Another path or host for the master. Left out, both reach it as they came.
+        rewrite: Option<Rewrite>,
     }
     later { "whatsapp" }
 

@@ -4,12 +4,15 @@
 //! past this point can meet a dangling name, an impossible value or a missing default. Two equal texts give equal
 //! models, which is what the reload compares.
 
+mod passage;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+pub use passage::{HeaderRule, HeaderRules, HostRewrite, Part, Passage, PathRewrite, Rewrite, Template, Variable};
 
 /// A whole configuration. Listener, route and upstream names are unique, and every name that one of them mentions exists.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +142,8 @@ pub struct Route {
     pub upstream: usize,
     /// The whole exchange, every attempt included. Default 30 s.
     pub timeout: Duration,
+    /// What is changed on the way.
+    pub passage: Passage,
     pub rate_limit: Option<RateLimit>,
     /// `None` lets everybody in.
     pub access: Option<Access>,

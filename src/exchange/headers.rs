@@ -4,6 +4,7 @@
 //! is left out, and what the master must know about the client is added at the end. A master sees one spelling of the
 //! client's address whoever claims what: forwarding fields from an untrusted peer are dropped.
 
+use crate::config::model::Address;
 use crate::http::fields::Known;
 use crate::http::request::{Framing, Request};
 use crate::ids::is_request_id;
@@ -20,12 +21,17 @@ pub struct Forwarding<'a> {
     pub trusted: bool,
     /// Used when the request brings no usable id of its own.
     pub request_id: &'a [u8],
+    /// The `Host` to send instead of the client's.
+    pub host: Option<&'a str>,
+    /// The start of the client's path that the master does not see, or sees something else for; empty when there is none.
+    pub prefix: &'a str,
 }
 
-/// Writes the head for a master. `framing` is how the body will be sent; `drop_expect` leaves out `Expect` when the body is
+/// Writes the head for a master. `target` is what it is asked for; `framing` is how the body will be sent; `drop_expect` leaves out `Expect` when the body is
 /// already here.
 pub fn write_request_head(
     request: &Request<'_>,
+    target: &str,
     forwarding: &Forwarding<'_>,
     framing: Framing,
     drop_expect: bool,
@@ -33,10 +39,12 @@ pub fn write_request_head(
 ) {
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
-    out.extend_from_slice(request.target.as_bytes());
+    out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let seen = copy_fields(request, forwarding.trusted, drop_expect, out);
-    if !seen.host {
+    let seen = copy_fields(request, forwarding, drop_expect, out);
+    if let Some(host) = forwarding.host {
+        line(out, b"Host: ", &[host.as_bytes()]);
+    } else if !seen.host {
         // RFC 9112 section 3.2: an HTTP/1.1 request without a known authority carries an empty Host.
         line(out, b"Host: ", &[request.host.unwrap_or_default().as_bytes()]);
     }
@@ -56,6 +64,25 @@ pub fn write_request_head(
     out.extend_from_slice(b"\r\n");
 }
 
+/// A head with the master's own address as its `Host`, which is written anew wherever it stands. A Unix socket has no
+/// name, so it is `localhost` as everything on this machine.
+#[must_use]
+pub fn with_host_of(address: &Address, head: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len() + 64);
+    for field in head.split_inclusive(|byte| *byte == b'\n') {
+        if field.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"host:")) {
+            let host = match address {
+                Address::Unix(_) => "localhost".to_owned(),
+                address => address.to_string(),
+            };
+            line(&mut out, b"Host: ", &[host.as_bytes()]);
+        } else {
+            out.extend_from_slice(field);
+        }
+    }
+    out
+}
+
 /// Which fields were met on the way.
 #[derive(Debug, Default)]
 struct Seen {
@@ -68,7 +95,8 @@ struct Seen {
     request_id: bool,
 }
 
-fn copy_fields(request: &Request<'_>, trusted: bool, drop_expect: bool, out: &mut Vec<u8>) -> Seen {
+fn copy_fields(request: &Request<'_>, forwarding: &Forwarding<'_>, drop_expect: bool, out: &mut Vec<u8>) -> Seen {
+    let trusted = forwarding.trusted;
     let raw = request.raw;
     let position = |name: &str| (name.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize).min(raw.len());
     let mut seen = Seen::default();
@@ -89,7 +117,8 @@ fn copy_fields(request: &Request<'_>, trusted: bool, drop_expect: bool, out: &mu
             Some(Known::XForwardedHost) => keep_first(&mut seen.forwarded_host, trusted),
             Some(Known::XForwardedProto) => keep_first(&mut seen.forwarded_proto, trusted),
             Some(Known::XRequestId) => keep_first(&mut seen.request_id, is_request_id(field.value)),
-            Some(Known::Host) => std::mem::replace(&mut seen.host, true),
+            Some(Known::XForwardedPrefix) => !trusted,
+            Some(Known::Host) => std::mem::replace(&mut seen.host, true) || forwarding.host.is_some(),
             Some(known) => known.is_hop_by_hop(),
             None => Known::is_mimicked_by(field.name) || request.named_in_connection(field.name),
         };
@@ -124,6 +153,10 @@ fn write_forwarding(request: &Request<'_>, forwarding: &Forwarding<'_>, seen: &S
     if !seen.forwarded_host {
         line(out, b"X-Forwarded-Host: ", &[host]);
     }
+    if !forwarding.prefix.is_empty() {
+        // Behind those of proxies before this one: readers join them in order.
+        line(out, b"X-Forwarded-Prefix: ", &[forwarding.prefix.as_bytes()]);
+    }
     out.extend_from_slice(b"Forwarded: ");
     if forwarding.trusted && seen.forwarded {
         write_values(request, Known::Forwarded, out);
@@ -156,13 +189,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn forwarding(trusted: bool) -> Forwarding<'static> {
-        Forwarding { client: "192.0.2.7", node: "192.0.2.7", https: true, trusted, request_id: b"id-1" }
+        Forwarding {
+            client: "192.0.2.7",
+            node: "192.0.2.7",
+            https: true,
+            trusted,
+            request_id: b"id-1",
+            host: None,
+            prefix: "",
+        }
     }
 
     fn head(raw: &str, trusted: bool) -> String {
         let request = Request::parse(raw.as_bytes()).unwrap();
         let mut out = Vec::new();
-        write_request_head(&request, &forwarding(trusted), request.framing, false, &mut out);
+        write_request_head(&request, request.target, &forwarding(trusted), request.framing, false, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -188,6 +229,28 @@ mod tests {
         let raw = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-Host: evil\r\nX_Forwarded_For: 10.0.0.1\r\n\r\n";
         let out = head(raw, false);
         assert!(!out.contains("10.0.0.1") && !out.contains("ftp") && !out.contains("evil"), "{out}");
+    }
+
+    #[test]
+    fn another_host_takes_the_place_of_the_clients_which_is_told_beside_it() {
+        let raw = b"GET / HTTP/1.1\r\nA: 1\r\nHost: bot.example\r\nX-Forwarded-Prefix: /claimed\r\nB: 2\r\n\r\n";
+        let request = Request::parse(raw).unwrap();
+        let mut out = Vec::new();
+        let forwarding = Forwarding { host: Some("inner:8080"), prefix: "/api", ..forwarding(false) };
+        write_request_head(&request, request.target, &forwarding, request.framing, false, &mut out);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nHost: inner:8080\r\n"), "{out}");
+        assert!(out.contains("X-Forwarded-Host: bot.example\r\nX-Forwarded-Prefix: /api\r\n"), "{out}");
+        assert!(out.contains(";host=\"bot.example\";") && !out.contains("claimed"), "{out}");
+    }
+
+    #[test]
+    fn a_master_can_be_told_its_own_address_as_host() {
+        let head = b"GET /Host: HTTP/1.1\r\nX-Host: a\r\nHost: \r\nB: host:\r\n\r\n";
+        let with = |address: Address| String::from_utf8(with_host_of(&address, head)).unwrap();
+        let wanted = |host: &str| format!("GET /Host: HTTP/1.1\r\nX-Host: a\r\nHost: {host}\r\nB: host:\r\n\r\n");
+        assert_eq!(with(Address::Name { host: "bot".into(), port: 80 }), wanted("bot:80"));
+        assert_eq!(with(Address::Unix("/run/bot.sock".into())), wanted("localhost"));
     }
 
     #[test]
@@ -225,7 +288,7 @@ mod tests {
             let raw = format!("POST / HTTP/1.1\r\n{}\r\n", lines.iter().map(|line| format!("{line}\r\n")).collect::<String>());
             if let Ok(request) = Request::parse(raw.as_bytes()) {
                 let mut out = Vec::new();
-                write_request_head(&request, &forwarding(false), request.framing, false, &mut out);
+                write_request_head(&request, request.target, &forwarding(false), request.framing, false, &mut out);
                 let again = Request::parse(&out).expect("what goes out must be acceptable");
                 prop_assert_eq!(again.framing, request.framing);
                 let text = String::from_utf8(out).unwrap().to_ascii_lowercase();

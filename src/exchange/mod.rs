@@ -20,6 +20,8 @@ pub mod headers;
 pub mod local;
 pub mod pick;
 mod place;
+pub mod rewrite;
+pub mod rules;
 pub mod sending;
 
 use std::cell::Cell;
@@ -105,6 +107,8 @@ pub struct Exchange<'a> {
     pub head: &'a [u8],
     /// What the head says about the body.
     pub framing: Framing,
+    /// Each master is told its own address as `Host`.
+    pub host_of_master: bool,
     pub to_head: bool,
     pub idempotent: bool,
     pub key: Key,
@@ -253,12 +257,13 @@ impl Exchange<'_> {
             progress.attempts += 1;
             progress.last = Some(picked.position);
             let pool = place.pool();
+            let own_head = self.host_of_master.then(|| headers::with_host_of(pool.master.address(), self.head));
             let attempt = Attempt {
                 local: self.local,
                 pool,
                 settings: &upstream.shared.settings,
                 watched: self.watched,
-                head: self.head,
+                head: own_head.as_deref().unwrap_or(self.head),
                 framing: self.framing,
                 to_head: self.to_head,
                 in_panic: picked.in_panic,

@@ -18,6 +18,7 @@ pub enum Known {
     Upgrade,
     XForwardedFor,
     XForwardedHost,
+    XForwardedPrefix,
     XForwardedProto,
     XRequestId,
 }
@@ -42,6 +43,7 @@ impl Known {
             16 => ("x-forwarded-host", Self::XForwardedHost),
             17 if name.as_bytes()[0] | 0x20 == b't' => ("transfer-encoding", Self::TransferEncoding),
             17 => ("x-forwarded-proto", Self::XForwardedProto),
+            18 if name.as_bytes()[0] | 0x20 == b'x' => ("x-forwarded-prefix", Self::XForwardedPrefix),
             18 => ("proxy-authenticate", Self::ProxyAuthenticate),
             19 => ("proxy-authorization", Self::ProxyAuthorization),
             _ => return None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::model::{ListenAddress, ListenerLimits, PathPattern};
+use crate::config::model::{ListenAddress, ListenerLimits, Passage, PathPattern};
 
 fn listener(name: &str) -> Listener {
     Listener {
@@ -43,6 +43,7 @@ fn route(matcher: Match) -> Route {
         timeout: Duration::ZERO,
         rate_limit: None,
         access: None,
+        passage: Passage::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod address;
 mod http;
 mod quantity;
 mod rate;
+mod template;
 mod text;
 mod words;
 
@@ -14,6 +15,7 @@ pub use address::{Host, Listen, MasterAddress, Network, TlsName};
 pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
 pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
+pub use template::{HeaderTemplate, NewHost};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
 pub use words::{
     Bool, ClientAuthMode, Delivery, Level, Log, OnFailure, Protocol, TlsVersion, Verify, WhenAllDown, Workers,

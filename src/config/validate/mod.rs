@@ -6,6 +6,7 @@
 mod limits;
 mod listener;
 mod master_tls;
+mod passage;
 mod route;
 mod strategy;
 mod tcp;

@@ -8,7 +8,7 @@ use super::super::model::{HeaderMatch, Match, PathPattern, Route};
 use super::super::shape::{At, List};
 use super::super::tree::NodeId;
 use super::super::units::{Name, Protocol, show_time};
-use super::{Checker, limits, tcp};
+use super::{Checker, limits, passage, tcp};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
     let route = at.get()?;
@@ -25,6 +25,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
     {
         check_times(checker, route, upstream);
     }
+    let passage = passage::check(checker, route);
     route.delivery.get()?;
     let rate_limit = limits::rate_limit(checker, &route.rate_limit);
     let access = limits::access(checker, &route.access);
@@ -36,6 +37,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
         timeout: route.timeout.get()?.0,
         rate_limit: rate_limit?,
         access: access?,
+        passage: passage?,
     })
 }
 

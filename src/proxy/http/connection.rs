@@ -162,9 +162,7 @@ impl Connection {
             Ok(Some(length)) => length,
             Ok(None) => return Next::Close,
             Err((problem, counted)) => {
-                scratch.request_id.clear();
-                scratch.head.clear();
-                scratch.host.clear();
+                scratch.clear();
                 let protocol = Version::Http11;
                 let refused =
                     Refused { problem, counted, keep_alive: false, to_head: false, protocol, route: None, body: 0 };
@@ -260,6 +258,7 @@ impl Connection {
             watched: &self.watched,
             head: &scratch.head,
             framing: prepared.framing,
+            host_of_master: prepared.host_of_master,
             to_head: prepared.to_head,
             idempotent: prepared.idempotent,
             key: prepared.key,
@@ -295,9 +294,14 @@ impl Connection {
             asking.body = Body::Whole(0);
         }
         let keep_alive = prepared.keep_alive && !self.watched.draining();
-        let pace = pace(limits);
-        let outcome =
-            respond::pass_on(&mut answer, &mut asking, &self.watched, keep_alive, pace, &mut scratch.out).await;
+        let passage = &generation.snapshot.config.routes[prepared.route].passage;
+        let manner = respond::Manner {
+            keep_alive,
+            pace: pace(limits),
+            rules: passage.response_headers.as_deref(),
+            lines: &scratch.response_lines,
+        };
+        let outcome = respond::pass_on(&mut answer, &mut asking, &self.watched, manner, &mut scratch.out).await;
         let received = asking.received();
         let bytes_in = if let Framing::Length(length) = prepared.framing { length.max(received) } else { received };
         let told = Told {
@@ -536,7 +540,7 @@ impl Connection {
         }
         let mut line = scratch.head.splitn(3, |byte| *byte == b' ');
         let method = line.next().unwrap_or_default();
-        let target = line.next().unwrap_or_default();
+        let target = if scratch.asked.is_empty() { line.next().unwrap_or_default() } else { &scratch.asked };
         let config = &generation.snapshot.config;
         let route = told.route.map(|route| &config.routes[route]);
         let upstream = route.map(|route| &config.upstreams[route.upstream]);

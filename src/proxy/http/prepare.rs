@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::entrance::Peer;
 use crate::balance::{Key, Place, client_hash, stable_hash};
 use crate::clock;
-use crate::config::model::{AffinityKey, Listener, Upstream};
+use crate::config::model::{AffinityKey, HostRewrite, Listener, Passage, PathRewrite, Upstream};
 use crate::exchange::headers::{Forwarding, write_request_head};
 use crate::exchange::local::Generation;
+use crate::exchange::{rewrite, rules};
 use crate::http::fields::Known;
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Request, Version};
@@ -29,6 +30,22 @@ pub struct Scratch {
     pub request_id: Vec<u8>,
     /// For the access log; empty when it is off.
     pub host: Vec<u8>,
+    /// For the access log, the target that the client asked for, if the master is asked for another one.
+    pub asked: Vec<u8>,
+    /// The target that the master is asked for, if it is another one.
+    pub target: String,
+    /// Lines that the route's rules add to the request, and to the answer.
+    pub request_lines: Vec<u8>,
+    pub response_lines: Vec<u8>,
+}
+
+impl Scratch {
+    /// Forgets the request before.
+    pub fn clear(&mut self) {
+        let Self { head, out, request_id, host, asked, target, request_lines, response_lines } = self;
+        [head, out, request_id, host, asked, request_lines, response_lines].into_iter().for_each(Vec::clear);
+        target.clear();
+    }
 }
 
 /// A request that has a route.
@@ -44,6 +61,8 @@ pub struct Prepared {
     pub keep_alive: bool,
     pub expects_continue: bool,
     pub upgrade: bool,
+    /// The master is told its own address as `Host`.
+    pub host_of_master: bool,
     pub key: Key,
     pub pin: Option<u64>,
 }
@@ -83,9 +102,7 @@ impl Inlet<'_> {
     /// # Errors
     /// [`Refused`], which is to be answered.
     pub fn prepare(&self, raw: &[u8], buffered: usize, scratch: &mut Scratch) -> Result<Prepared, Box<Refused>> {
-        scratch.request_id.clear();
-        scratch.host.clear();
-        scratch.head.clear();
+        scratch.clear();
         let request = Request::parse(raw).map_err(|refusal| {
             let counted = match refusal.status {
                 431 => Refusal::HeaderTooLarge,
@@ -159,7 +176,7 @@ impl Inlet<'_> {
         let settings = &generation.snapshot.config.routes[route];
         let upstream = &generation.snapshot.upstreams[settings.upstream].settings;
         let whole = matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
-        self.write_head(&request, listener, whole, scratch);
+        self.write_head(&request, listener, client, &settings.passage, whole, scratch);
         let (key, pin) = keys(&request, client, upstream);
         Ok(Prepared {
             route,
@@ -172,21 +189,71 @@ impl Inlet<'_> {
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             upgrade: request.upgrade.is_some(),
+            host_of_master: settings.passage.rewrite.as_ref().is_some_and(|it| it.host == Some(HostRewrite::Master)),
             key,
             pin,
         })
     }
 
-    fn write_head(&self, request: &Request<'_>, listener: &Listener, whole: bool, scratch: &mut Scratch) {
-        let forwarding = Forwarding {
+    /// Writes the head for the master, changed as the route says, and what the rules add to the answer.
+    fn write_head(
+        &self,
+        request: &Request<'_>,
+        listener: &Listener,
+        client: Option<IpAddr>,
+        passage: &Passage,
+        whole: bool,
+        scratch: &mut Scratch,
+    ) {
+        let drop_expect = whole || request.version == Version::Http10;
+        let mut forwarding = Forwarding {
             client: &self.peer.text,
             node: &self.peer.node,
             https: self.https,
             trusted: self.peer.address.is_some_and(|address| is_trusted(listener, address)),
             request_id: &scratch.request_id,
+            host: None,
+            prefix: "",
         };
-        let drop_expect = whole || request.version == Version::Http10;
-        write_request_head(request, &forwarding, request.framing, drop_expect, &mut scratch.head);
+        let mut line = None;
+        if let Some(rewrite) = &passage.rewrite {
+            if let Some(path) = &rewrite.path
+                && rewrite::write_target(path, request.target, &mut scratch.target)
+            {
+                line = Some(&*scratch.target);
+                if let PathRewrite::Prefix { from, .. } = path {
+                    forwarding.prefix = from;
+                }
+                if self.logged {
+                    scratch.asked.extend_from_slice(request.target.as_bytes());
+                }
+            }
+            forwarding.host = match &rewrite.host {
+                Some(HostRewrite::Name(name)) => Some(name),
+                // Filled in for each attempt.
+                Some(HostRewrite::Master) => Some(""),
+                None => None,
+            };
+        }
+        let target = line.unwrap_or(request.target);
+        write_request_head(request, target, &forwarding, request.framing, drop_expect, &mut scratch.head);
+        if passage.request_headers.is_none() && passage.response_headers.is_none() {
+            return;
+        }
+        let values = rules::Values {
+            client,
+            host: request.host.unwrap_or_default(),
+            path: request.path(),
+            request_id: &scratch.request_id,
+            https: self.https,
+        };
+        if let Some(rules) = &passage.request_headers {
+            rules::write_lines(rules, &values, &mut scratch.request_lines);
+            rules::apply(rules, &scratch.request_lines, &mut scratch.head, 0);
+        }
+        if let Some(rules) = &passage.response_headers {
+            rules::write_lines(rules, &values, &mut scratch.response_lines);
+        }
     }
 
     /// For the log of a request that goes to no master: just the request line.

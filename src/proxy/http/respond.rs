@@ -2,7 +2,9 @@
 
 use super::client::Asking;
 use crate::clock;
+use crate::config::model::HeaderRules;
 use crate::exchange::answer::{Answer, Passed, Piece};
+use crate::exchange::rules;
 use crate::http::chunked::{write_chunk, write_chunk_size};
 use crate::http::request::{Framing, Version};
 use crate::http::response::Onward;
@@ -20,14 +22,24 @@ pub struct Outcome {
     pub written: u64,
 }
 
-/// Passes the answer on. `keep_alive` is what the client asked for; `pace` is the patience with the
-/// client; its pause is also the master's.
+/// How an answer is to be passed on.
+#[derive(Debug)]
+pub struct Manner<'a> {
+    /// What the client asked for.
+    pub keep_alive: bool,
+    /// The patience with the client; its pause is also the master's.
+    pub pace: Pace,
+    /// Changes to its fields, and the lines that they add.
+    pub rules: Option<&'a HeaderRules>,
+    pub lines: &'a [u8],
+}
+
+/// Passes the answer on.
 pub async fn pass_on(
     answer: &mut Answer,
     asking: &mut Asking<'_>,
     watched: &Watched<Pool>,
-    keep_alive: bool,
-    mut pace: Pace,
+    mut manner: Manner<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome {
     let (response, raw) = answer.head();
@@ -37,13 +49,16 @@ pub async fn pass_on(
         (framing, _) => framing,
     };
     // A client that is still sending would have to be listened to for who knows how long.
-    let mut keep_alive = keep_alive && framing != Framing::UntilClose && asking.is_received();
+    let mut keep_alive = manner.keep_alive && framing != Framing::UntilClose && asking.is_received();
     let said = match (asking.version, keep_alive) {
         (Version::Http11, true) => None,
         (_, said) => Some(said),
     };
     out.clear();
     response.write(raw, Onward { framing, keep_alive: said }, out);
+    if let Some(rules) = manner.rules {
+        rules::apply(rules, manner.lines, out, 0);
+    }
     let mut written = 0;
     let passed = loop {
         let ended = match take_in(answer, framing == Framing::Chunked, out) {
@@ -52,20 +67,20 @@ pub async fn pass_on(
         };
         if !out.is_empty() {
             let begun = clock::now();
-            watched.arm(begun.saturating_add(pace.patience()));
+            watched.arm(begun.saturating_add(manner.pace.patience()));
             match watched.guard(asking.client.stream.write_all(out)).await {
                 Ok(Ok(())) => written += out.len() as u64,
                 _ => break Passed::ClientGone,
             }
             if !ended {
-                pace.waited(clock::now().saturating_sub(begun), out.len());
+                manner.pace.waited(clock::now().saturating_sub(begun), out.len());
             }
             out.clear();
         }
         if ended {
             break Passed::Whole;
         }
-        watched.arm(clock::now().saturating_add(pace.pause()));
+        watched.arm(clock::now().saturating_add(manner.pace.pause()));
         if let Err(passed) = std::future::poll_fn(|cx| answer.poll_more(cx, asking, watched)).await {
             break passed;
         }
