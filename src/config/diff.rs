@@ -10,8 +10,8 @@ use std::fmt::Display;
 use super::model::{
     Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAuth, Config,
     Geo, HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits,
-    MasterTls, Match, OutlierDetection, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget, Route, Tcp,
-    Tls, TlsVersion, Upstream,
+    MasterTls, Match, OutlierDetection, Overload, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget,
+    Route, Tcp, Tls, TlsVersion, Upstream,
 };
 use super::units::{show_rate, show_size, show_throughput, show_time};
 
@@ -139,6 +139,7 @@ fn globals(config: &Config) -> Values {
         logging: Logging { level, access_log },
         drain_timeout,
         upgrade_timeout,
+        overload: Overload { requests, body_bytes },
     } = config;
     let access_log = match access_log {
         AccessLog::Off => "off".into(),
@@ -153,6 +154,8 @@ fn globals(config: &Config) -> Values {
         ("logging.access_log", Some(access_log)),
         ("drain_timeout", some(show_time(*drain_timeout))),
         ("upgrade_timeout", some(show_time(*upgrade_timeout))),
+        ("overload.requests", some(requests)),
+        ("overload.body_bytes", some(show_size(*body_bytes as u64))),
     ]
 }
 

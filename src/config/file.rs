@@ -42,6 +42,18 @@ shape! {
         /// How long a new process may take to become ready when it takes over from this one (SIGUSR2, `--takeover`).
         /// Beyond it this one carries on.
         upgrade_timeout: Time = "60s",
+        /// What each worker takes on at once.
+        overload: Overload = "{}",
+    }
+
+    /// What each worker takes on at once. A request beyond it is answered 503 with `Retry-After` before its body is received.
+    /// Rate limits are asked first.
+    struct Overload {
+        /// Requests in progress, from the end of the headers to the end of the answer. Tunnels do not count.
+        requests: Int<1, 1_000_000> = "8192",
+        /// Memory for request bodies: those received whole, up to 64KiB each, and pieces of larger ones on their way. Up to a half of
+        /// it also keeps bodies for another attempt; a body that finds no room there is tried once.
+        body_bytes: Size<{ 32 * KIB }, { 64 * GIB }> = "128MiB",
     }
 
     /// A bound socket and what it accepts.

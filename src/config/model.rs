@@ -30,6 +30,16 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How long a new process may take to become ready when it takes over.
     pub upgrade_timeout: Duration,
+    pub overload: Overload,
+}
+
+/// What each worker takes on at once; beyond it 503.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overload {
+    /// Requests in progress, tunnels not counted. Default 8192.
+    pub requests: usize,
+    /// Memory for request bodies. Default 128 MiB.
+    pub body_bytes: usize,
 }
 
 /// Where a listener is bound.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
+use super::load::Load;
 use crate::clock::{self, Micros};
 use crate::ids::{self, RequestIds};
 use crate::net::buffer::BufferStock;
@@ -22,31 +23,11 @@ pub struct Local {
     pub stock: Rc<BufferStock>,
     pub watch: Rc<Watch<Pool>>,
     pub ids: RequestIds,
-    pub replay: Rc<ReplayAllowance>,
+    pub load: Rc<Load>,
     pub metrics: WorkerMetrics,
     published: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     generation: RefCell<Rc<Generation>>,
     random: Cell<u64>,
-}
-
-/// Memory that one worker may spend on request bodies kept for another attempt.
-const REPLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// What is left of it.
-#[derive(Debug)]
-pub struct ReplayAllowance(Cell<usize>);
-
-impl ReplayAllowance {
-    /// Takes `bytes` if that many are left.
-    pub fn take(&self, bytes: usize) -> bool {
-        let left = self.0.get().checked_sub(bytes);
-        self.0.set(left.unwrap_or(self.0.get()));
-        left.is_some()
-    }
-
-    pub fn give_back(&self, bytes: usize) {
-        self.0.set(self.0.get() + bytes);
-    }
 }
 
 /// A snapshot with this worker's pools and cells beside it. An exchange holds on to the one it began with.
@@ -79,7 +60,7 @@ impl Local {
             stock: Rc::default(),
             watch: Rc::default(),
             ids: RequestIds::default(),
-            replay: Rc::new(ReplayAllowance(Cell::new(REPLAY_BYTES_MAX))),
+            load: Rc::default(),
             metrics,
             published: RefCell::new(Cache::new(published.clone())),
             generation: RefCell::new(Rc::new(generation)),

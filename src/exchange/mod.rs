@@ -17,6 +17,7 @@ pub mod attempt;
 pub mod budget;
 pub mod dial;
 pub mod headers;
+pub mod load;
 pub mod local;
 pub mod pick;
 mod place;

@@ -173,6 +173,8 @@ words! {
         ClientConnections = "client-connections",
         /// The client has made more requests than the route's rate limit allows.
         RateLimited = "rate-limited",
+        /// The worker has as much in progress as it takes on at once.
+        Overloaded = "overloaded",
         /// No master may take it.
         NoMaster = "no-master",
         /// Every master that may take it is full, and so is its queue.

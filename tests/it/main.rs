@@ -15,6 +15,7 @@ mod hostile;
 mod limits;
 mod load;
 mod logs;
+mod overload;
 mod passage;
 mod passive;
 mod protocol;

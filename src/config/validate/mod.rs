@@ -17,7 +17,7 @@ use std::hash::Hash;
 
 use super::diagnostic::Report;
 use super::file::File;
-use super::model::{Admin, Config, Logging};
+use super::model::{Admin, Config, Logging, Overload};
 use super::shape::{At, Decoder, List};
 use super::substitute::Resolver;
 use super::tree::NodeId;
@@ -46,6 +46,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
     route::check_unused(&mut checker, file);
     tcp::check_upstreams(&mut checker, file);
     let logging = file.logging.get()?;
+    let overload = file.overload.get()?;
     Some(Config {
         workers: file.workers.get()?.0,
         listeners: listeners?,
@@ -59,6 +60,10 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
         },
         drain_timeout: file.drain_timeout.get()?.0,
         upgrade_timeout: file.upgrade_timeout.get()?.0,
+        overload: Overload {
+            requests: overload.requests.get()?.usize(),
+            body_bytes: overload.body_bytes.get()?.usize(),
+        },
     })
 }
 

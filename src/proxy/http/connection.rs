@@ -13,6 +13,7 @@ use super::upload::{Upload, UploadLimits};
 use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
 use crate::exchange::answer::{Answer, Passed};
+use crate::exchange::load::Admitted;
 use crate::exchange::local::{Generation, Local};
 use crate::exchange::{ClientEnd, End, Exchange, Failed};
 use crate::http::problem::Problem;
@@ -195,7 +196,12 @@ impl Connection {
             }
         };
         self.client.buffer.consume(length);
-        self.serve(&generation, &prepared, limits, scratch, started).await
+        let overload = &generation.snapshot.config.overload;
+        let Some(admitted) = shared.local.load.admit(overload, prepared.body_bytes()) else {
+            let refused = prepared.shed(self.client.buffer.filled().len());
+            return self.refuse(&refused, limits, scratch, started).await;
+        };
+        self.serve(&generation, &prepared, admitted, limits, scratch, started).await
     }
 
     /// Reads up to the end of a head and returns its length; `None` when the client left instead.
@@ -239,6 +245,7 @@ impl Connection {
         &mut self,
         generation: &Rc<Generation>,
         prepared: &Prepared,
+        admitted: Admitted,
         limits: &ListenerLimits,
         scratch: &mut Scratch,
         started: Micros,
@@ -287,6 +294,8 @@ impl Connection {
         };
         let status = answer.status();
         if status == 101 {
+            // A tunnel stays for hours, and its limit is that of the connections.
+            drop(admitted);
             return self.tunnel(generation, prepared, answer, limits, scratch, started).await;
         }
         if let Body::Whole(length) = asking.body {
@@ -355,7 +364,7 @@ impl Connection {
             length => {
                 let keep_max = generation.upstreams[prepared.upstream].shared.settings.retry.body_bytes;
                 let limits = UploadLimits { body_max: limits.body_bytes, keep_max, pace };
-                Ok(Body::Passing(Box::new(Upload::new(length, limits, self.shared.local.replay.clone()))))
+                Ok(Body::Passing(Box::new(Upload::new(length, limits, self.shared.local.load.clone()))))
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::http::fields::Known;
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Request, Version};
 use crate::ids::{RequestIds, is_request_id};
+use crate::net::buffer::BUFFER_BYTES;
 use crate::telemetry::hot::{Refusal, RouteSlot};
 
 /// Bodies up to this size with a known length are received whole before a master is chosen: a slow client then occupies no
@@ -65,6 +66,36 @@ pub struct Prepared {
     pub host_of_master: bool,
     pub key: Key,
     pub pin: Option<u64>,
+}
+
+impl Prepared {
+    /// Memory that its body takes: all of one that is received whole, else what is between client and master.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self.framing {
+            Framing::None => 0,
+            Framing::Length(length) if length <= WHOLE_BODY_MAX => length as usize,
+            _ => 2 * BUFFER_BYTES,
+        }
+    }
+
+    /// What becomes of it when its worker cannot take it on. `buffered` is how much has been received behind its head.
+    #[must_use]
+    pub fn shed(&self, buffered: usize) -> Refused {
+        let (body, keep_alive) = match passable(self.framing, self.expects_continue, buffered) {
+            Some(body) => (body, self.keep_alive),
+            None => (0, false),
+        };
+        Refused {
+            problem: Problem::new(503, "too many requests are in progress here").retry_after(1),
+            counted: Refusal::Overloaded,
+            keep_alive,
+            to_head: self.to_head,
+            protocol: self.version,
+            route: Some(self.route),
+            body,
+        }
+    }
 }
 
 /// A request that goes no further.
@@ -167,7 +198,7 @@ impl Inlet<'_> {
             }
             self.write_line(&request, scratch);
             let (problem, protocol, route) = (turned.problem(), request.version, Some(route));
-            let (body, keep_alive) = match passable(&request, buffered) {
+            let (body, keep_alive) = match passable(request.framing, request.expects_continue, buffered) {
                 Some(body) => (body, request.keep_alive),
                 None => (0, false),
             };
@@ -283,12 +314,12 @@ fn keys(request: &Request<'_>, client: Option<IpAddr>, upstream: &Upstream) -> (
 }
 
 /// The length of a body that is small enough to be received for nothing, so that the connection can live.
-fn passable(request: &Request<'_>, buffered: usize) -> Option<u64> {
-    match request.framing {
+fn passable(framing: Framing, expects_continue: bool, buffered: usize) -> Option<u64> {
+    match framing {
         Framing::None => Some(0),
         // Who waits to be told to continue may leave the body out.
         Framing::Length(length) if length <= WHOLE_BODY_MAX => {
-            (!request.expects_continue || buffered as u64 >= length).then_some(length)
+            (!expects_continue || buffered as u64 >= length).then_some(length)
         }
         _ => None,
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::client::Client;
 use crate::clock::{self, Micros};
-use crate::exchange::local::ReplayAllowance;
+use crate::exchange::load::Load;
 use crate::exchange::{ClientEnd, Part};
 use crate::http::chunked::{ChunkedReader, Piece};
 use crate::limits::pace::Pace;
@@ -26,7 +26,7 @@ pub struct Upload {
     trailers: Vec<u8>,
     kept: bool,
     keep_max: usize,
-    allowance: Rc<ReplayAllowance>,
+    load: Rc<Load>,
     allowed: usize,
     received: u64,
     body_max: u64,
@@ -53,7 +53,7 @@ pub struct UploadLimits {
 impl Upload {
     /// A body of `length` bytes, or a chunked one.
     #[must_use]
-    pub fn new(length: Option<u64>, limits: UploadLimits, allowance: Rc<ReplayAllowance>) -> Self {
+    pub fn new(length: Option<u64>, limits: UploadLimits, load: Rc<Load>) -> Self {
         Self {
             reader: length.map_or_else(|| Reader::Chunked(ChunkedReader::default()), |left| Reader::Length { left }),
             outgoing: Vec::new(),
@@ -61,7 +61,7 @@ impl Upload {
             trailers: Vec::new(),
             kept: true,
             keep_max: limits.keep_max,
-            allowance,
+            load,
             allowed: 0,
             received: 0,
             body_max: limits.body_max,
@@ -170,7 +170,7 @@ impl Upload {
         }
         if self.kept {
             let grown = self.outgoing.len() - before;
-            self.kept = self.outgoing.len() <= self.keep_max && self.allowance.take(grown);
+            self.kept = self.outgoing.len() <= self.keep_max && self.load.keep(grown);
             if self.kept {
                 self.allowed += grown;
             } else {
@@ -185,12 +185,12 @@ impl Upload {
         // In a vector of its own size: what is no longer allowed must not stay allocated.
         self.outgoing = self.outgoing.split_off(self.sent);
         self.sent = 0;
-        self.allowance.give_back(std::mem::take(&mut self.allowed));
+        self.load.give_back(std::mem::take(&mut self.allowed));
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.allowance.give_back(self.allowed);
+        self.load.give_back(self.allowed);
     }
 }
