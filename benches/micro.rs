@@ -149,7 +149,16 @@ fn route(i: usize) -> Route {
     };
     let (listeners, timeout) = (Vec::new(), Duration::MAX);
     let (name, passage) = (format!("route-{i}"), Default::default());
-    Route { name, listeners, matcher, upstream: 0, timeout, rate_limit: None, access: None, passage }
+    Route {
+        name,
+        listeners,
+        matcher,
+        to: baton::config::model::Destination::Upstream(0),
+        timeout,
+        rate_limit: None,
+        access: None,
+        passage,
+    }
 }
 
 fn lookup(c: &mut Criterion) {

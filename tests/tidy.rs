@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "exchange/budget",
             "exchange/headers",
+            "exchange/redirect",
             "exchange/rewrite",
             "exchange/rules",
             "health/breaker",

@@ -34,6 +34,7 @@ mod priority;
 mod rendezvous;
 mod rotation;
 mod set;
+pub mod split;
 mod two_choices;
 
 pub mod affinity;

@@ -2,6 +2,7 @@
 //!
 //! Every field of the model is named here once, without `..`, so that a new key cannot be forgotten.
 
+mod destination;
 mod passage;
 
 use std::collections::BTreeSet;
@@ -70,10 +71,9 @@ fn listeners(config: &Config) -> Vec<(&Listener, &Config)> {
     config.listeners.iter().map(|listener| (listener, config)).collect()
 }
 
-/// Routes, each with the name of its upstream: an index means nothing in another configuration.
-fn routes(config: &Config) -> Vec<(&Route, &str)> {
-    let name = |route: &Route| config.upstreams.get(route.upstream).map_or("", |upstream| upstream.name.as_str());
-    config.routes.iter().map(|route| (route, name(route))).collect()
+/// Routes, each with its configuration: an index of an upstream means nothing in another one.
+fn routes(config: &Config) -> Vec<(&Route, &Config)> {
+    config.routes.iter().map(|route| (route, config)).collect()
 }
 
 /// A key and its value as text; no value when the key is absent.
@@ -249,8 +249,8 @@ fn rates(limit: &RateLimit) -> Values {
     ]
 }
 
-fn route((route, upstream_name): &(&Route, &str)) -> Values {
-    let Route { name: _, listeners, matcher, upstream: _, timeout, rate_limit, access, passage } = route;
+fn route((route, config): &(&Route, &Config)) -> Values {
+    let Route { name: _, listeners, matcher, to, timeout, rate_limit, access, passage } = route;
     let Match { hosts, path, methods, headers } = matcher;
     let host = |host: &HostPattern| match host {
         HostPattern::Exact(host) => host.clone(),
@@ -274,11 +274,11 @@ fn route((route, upstream_name): &(&Route, &str)) -> Values {
                 None => header.name.clone(),
             }),
         ),
-        ("upstream", some(upstream_name)),
         ("timeout", some(show_time(*timeout))),
     ];
     values.extend(rate_limit.iter().flat_map(rates));
     values.extend(networks(access.as_ref()));
+    values.extend(destination::values(config, to));
     values.extend(passage::values(passage));
     values
 }

@@ -3,6 +3,7 @@
 //! What stands here is what the parser knows, what `baton schema` prints and what `docs/configuration.md` lists. Whether
 //! the values make sense together is said in [`super::validate`].
 
+mod destination;
 mod passage;
 
 use super::model::StrategyKind;
@@ -13,6 +14,7 @@ use super::units::{
     Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown,
     Workers,
 };
+pub use destination::{Redirect, Share};
 pub use passage::{HeaderRules, HeaderSetting, Rewrite};
 
 const KIB: u64 = 1 << 10;
@@ -164,8 +166,13 @@ shape! {
         listeners: List<Name> = "[]",
         /// Conditions; all of them must hold. Without any, it takes what no other route takes.
         r#match: Match = "{}",
-        /// Name of the upstream that answers.
-        upstream: Name,
+        /// Name of the upstream that answers. A route has either this, or `split`, or `redirect`.
+        upstream: Option<Name>,
+        /// Several upstreams that share the requests. Requests with the same affinity key go to the same one, others are
+        /// dealt at random.
+        split: Option<List<Share>>,
+        /// Sends the client elsewhere instead of asking a master.
+        redirect: Option<Redirect>,
         /// How a request gets to a master. `inline`: while the requester waits.
         delivery: Delivery = "inline",
         /// The whole exchange, every attempt included. Beyond it the answer is 504.

@@ -4,6 +4,7 @@
 //! past this point can meet a dangling name, an impossible value or a missing default. Two equal texts give equal
 //! models, which is what the reload compares.
 
+mod destination;
 mod passage;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use destination::{Destination, Redirect, Share};
 use ipnet::IpNet;
 pub use passage::{HeaderRule, HeaderRules, HostRewrite, Part, Passage, PathRewrite, Rewrite, Template, Variable};
 
@@ -148,8 +150,7 @@ pub struct Route {
     /// Names of the listeners it serves; empty means every HTTP listener.
     pub listeners: Vec<String>,
     pub matcher: Match,
-    /// Index into [`Config::upstreams`].
-    pub upstream: usize,
+    pub to: Destination,
     /// The whole exchange, every attempt included. Default 30 s.
     pub timeout: Duration,
     /// What is changed on the way.

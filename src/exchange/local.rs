@@ -36,11 +36,28 @@ pub struct Generation {
     pub snapshot: Arc<Snapshot>,
     /// In the order of the snapshot's upstreams.
     pub upstreams: Vec<LocalUpstream>,
-    /// By route; then `none` first and the upstream's masters in their order.
-    series: Vec<Vec<OnceCell<Arc<Series>>>>,
+    /// By route; then the upstreams that it leads to.
+    series: Vec<Vec<Arm>>,
     unrouted: Arc<Series>,
     /// By route; only those that have rules of their own are counted.
     guarded: Vec<Option<Arc<RouteCounters>>>,
+}
+
+/// How far a request came: positions of its route, of its upstream, and of the master in it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Led {
+    pub route: Option<usize>,
+    pub upstream: Option<usize>,
+    pub master: Option<usize>,
+}
+
+/// What is counted for one route and one upstream that it leads to.
+#[derive(Debug)]
+struct Arm {
+    /// `None` for a route that leads to none.
+    upstream: Option<usize>,
+    /// `none` first, then the upstream's masters in their order.
+    cells: Vec<OnceCell<Arc<Series>>>,
 }
 
 /// An upstream as this worker uses it.
@@ -126,8 +143,15 @@ impl Generation {
             })
             .collect();
         let cells = |route: &crate::config::model::Route| {
-            let masters = upstreams.get(route.upstream).map_or(0, |upstream| upstream.pools.len());
-            std::iter::repeat_with(OnceCell::new).take(masters + 1).collect()
+            let arm = |upstream: Option<usize>| {
+                let masters = upstream.and_then(|it| upstreams.get(it)).map_or(0, |upstream| upstream.pools.len());
+                Arm { upstream, cells: std::iter::repeat_with(OnceCell::new).take(masters + 1).collect() }
+            };
+            let mut arms: Vec<Arm> = route.to.upstreams().map(Some).map(arm).collect();
+            if arms.is_empty() {
+                arms.push(arm(None));
+            }
+            arms
         };
         let series = snapshot.config.routes.iter().map(cells).collect();
         let counted = |(route, guard): (&crate::config::model::Route, &Option<_>)| {
@@ -143,15 +167,28 @@ impl Generation {
         self.guarded.get(route)?.as_deref()
     }
 
-    /// The cells that an exchange of this route with this master is counted in.
-    pub fn series(&self, metrics: &WorkerMetrics, route: Option<usize>, master: Option<usize>) -> &Arc<Series> {
-        let cell = route.and_then(|route| self.series.get(route)?.get(master.map_or(0, |master| master + 1)));
-        let (Some(route), Some(cell)) = (route, cell) else { return &self.unrouted };
+    /// The cells that an exchange of this route, upstream and master is counted in. One that came to no upstream is
+    /// counted at the first of its route.
+    pub fn series(&self, metrics: &WorkerMetrics, led: Led) -> &Arc<Series> {
+        let arm = led.route.and_then(|route| {
+            let arms = self.series.get(route)?;
+            arms.iter().find(|arm| arm.upstream == led.upstream).or(arms.first())
+        });
+        let cell = arm.and_then(|arm| arm.cells.get(led.master.map_or(0, |master| master + 1)));
+        let (Some(route), Some(arm), Some(cell)) = (led.route, arm, cell) else { return &self.unrouted };
         cell.get_or_init(|| {
-            let route = &self.snapshot.config.routes[route];
-            let upstream = &self.snapshot.config.upstreams[route.upstream];
-            let master = master.map_or(NONE, |master| &upstream.masters[master].name);
-            metrics.series(&route.name, &upstream.name, master)
+            let config = &self.snapshot.config;
+            let upstream = arm.upstream.and_then(|upstream| config.upstreams.get(upstream));
+            let master = upstream.zip(led.master).map_or(NONE, |(upstream, master)| &upstream.masters[master].name);
+            metrics.series(&config.routes[route].name, upstream.map_or(NONE, |upstream| &upstream.name), master)
         })
+    }
+
+    /// Where a request of this route came to, or would have come to first.
+    #[must_use]
+    pub fn upstream_of(&self, led: Led) -> Option<&crate::config::model::Upstream> {
+        let config = &self.snapshot.config;
+        let upstream = led.upstream.or_else(|| config.routes.get(led.route?)?.to.upstreams().next());
+        config.upstreams.get(upstream?)
     }
 }

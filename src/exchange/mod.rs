@@ -21,6 +21,7 @@ pub mod load;
 pub mod local;
 pub mod pick;
 mod place;
+pub mod redirect;
 pub mod rewrite;
 pub mod rules;
 pub mod sending;

@@ -6,6 +6,7 @@
 pub mod chunked;
 pub mod fields;
 pub mod problem;
+pub mod redirect;
 pub mod request;
 pub mod response;
 pub mod scan;

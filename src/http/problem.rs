@@ -89,7 +89,8 @@ impl Problem {
     }
 }
 
-fn title(status: u16) -> &'static str {
+/// The reason phrase of a status.
+pub(super) fn title(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()).unwrap_or("Error")
 }
 

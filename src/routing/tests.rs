@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::model::{ListenAddress, ListenerLimits, Passage, PathPattern};
+use crate::config::model::{Destination, ListenAddress, ListenerLimits, Passage, PathPattern};
 
 fn listener(name: &str) -> Listener {
     Listener {
@@ -39,7 +39,7 @@ fn route(matcher: Match) -> Route {
         name: String::new(),
         listeners: Vec::new(),
         matcher,
-        upstream: 0,
+        to: Destination::Upstream(0),
         timeout: Duration::ZERO,
         rate_limit: None,
         access: None,

@@ -10,6 +10,7 @@ mod affinity;
 mod bodies;
 mod client_certificates;
 mod demo;
+mod destination;
 mod handshakes;
 mod hostile;
 mod limits;

@@ -15,7 +15,7 @@ pub use address::{Host, Listen, MasterAddress, Network, TlsName};
 pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
 pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
-pub use template::{HeaderTemplate, NewHost};
+pub use template::{HeaderTemplate, NewHost, RedirectStatus, UrlScheme};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
 pub use words::{
     Bool, ClientAuthMode, Delivery, Level, Log, OnFailure, Protocol, TlsVersion, Verify, WhenAllDown, Workers,

@@ -7,7 +7,7 @@ use crate::config::model::{HostRewrite, Part, Template, Variable};
 use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
 use crate::config::tree::NodeId;
 
-scalars! { NewHost; }
+scalars! { NewHost; RedirectStatus; UrlScheme; }
 
 /// The value of a header that a rule writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,52 @@ impl Scalar for NewHost {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^[A-Za-z0-9._:\\[\\]-]{1,260}$", "examples": ["bot.example", "upstream"] })
+    }
+}
+
+/// The status of a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RedirectStatus(pub u16);
+
+impl Scalar for RedirectStatus {
+    const NAME: &'static str = "301, 302, 303, 307 or 308";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let status = text.parse().ok().filter(|status| [301, 302, 303, 307, 308].contains(status));
+        status.map(Self).ok_or_else(|| "301 and 308 are for good, the others for now".into())
+    }
+
+    fn schema() -> Json {
+        json!({ "enum": [301, 302, 303, 307, 308] })
+    }
+}
+
+/// The scheme of a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlScheme {
+    Http,
+    Https,
+}
+
+impl UrlScheme {
+    pub fn is_https(self) -> bool {
+        self == Self::Https
+    }
+}
+
+impl Scalar for UrlScheme {
+    const NAME: &'static str = "`http` or `https`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "http" => Ok(Self::Http),
+            "https" => Ok(Self::Https),
+            _ => Err("without a colon".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "enum": ["http", "https"] })
     }
 }
 

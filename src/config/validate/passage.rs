@@ -4,7 +4,7 @@ use super::super::diagnostic::code;
 use super::super::file::{self, Route};
 use super::super::model::{HeaderRule, HeaderRules, Passage, PathRewrite, Rewrite};
 use super::super::shape::{At, List};
-use super::super::units::HeaderName;
+use super::super::units::{HeaderName, UrlPath};
 use super::Checker;
 use crate::http::fields::Known;
 
@@ -71,17 +71,33 @@ fn may_be_changed(checker: &mut Checker<'_, '_>, at: &At<HeaderName>) -> bool {
 }
 
 fn rewrite(checker: &mut Checker<'_, '_>, route: &Route, rules: &file::Rewrite) -> Option<Rewrite> {
-    let (path, prefix) = (rules.path.get()?, rules.path_prefix.get()?);
+    let path = new_path(checker, route, &rules.path, &rules.path_prefix)?;
+    let host = rules.host.get()?.as_ref().map(|host| host.0.clone());
+    if path.is_none() && host.is_none() {
+        let report = checker.error(route.rewrite.node, "this rewrite changes nothing");
+        checker.push(report.help("its keys are `path`, `path_prefix` and `host`"));
+        return None;
+    }
+    Some(Rewrite { path, host })
+}
+
+/// Another path, given as a whole or for the prefix that the route matches. `None` when that is wrong.
+pub fn new_path(
+    checker: &mut Checker<'_, '_>,
+    route: &Route,
+    path: &At<Option<UrlPath>>,
+    prefix: &At<Option<UrlPath>>,
+) -> Option<Option<PathRewrite>> {
     let matched = route.r#match.get()?;
     let (matched_path, matched_prefix) = (matched.path.get()?, matched.path_prefix.get()?);
-    let path = match (path, prefix) {
+    Some(match (path.get()?, prefix.get()?) {
         (Some(_), Some(_)) => {
-            let report = checker.error(rules.path_prefix.node, "both `path` and `path_prefix`");
+            let report = checker.error(prefix.node, "both `path` and `path_prefix`");
             checker.push(report.help("keep `path` for one path, or `path_prefix` to keep what follows the prefix"));
             return None;
         }
         (None, Some(_)) if matched_path.is_some() => {
-            let report = checker.error(rules.path_prefix.node, "the route matches a `path`, which has no prefix");
+            let report = checker.error(prefix.node, "the route matches a `path`, which has no prefix");
             checker.push(report.help("write `path`, or match by `path_prefix`"));
             return None;
         }
@@ -91,12 +107,5 @@ fn rewrite(checker: &mut Checker<'_, '_>, route: &Route, rules: &file::Rewrite) 
             to: to.0.trim_end_matches('/').to_owned(),
         }),
         (None, None) => None,
-    };
-    let host = rules.host.get()?.as_ref().map(|host| host.0.clone());
-    if path.is_none() && host.is_none() {
-        let report = checker.error(route.rewrite.node, "this rewrite changes nothing");
-        checker.push(report.help("its keys are `path`, `path_prefix` and `host`"));
-        return None;
-    }
-    Some(Rewrite { path, host })
+    })
 }

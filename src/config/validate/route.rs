@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use super::super::diagnostic::nearest;
 use super::super::file::{self, File};
-use super::super::model::{HeaderMatch, Match, PathPattern, Route};
+use super::super::model::{Destination, HeaderMatch, Match, PathPattern, Route};
 use super::super::shape::{At, List};
 use super::super::tree::NodeId;
 use super::super::units::{Name, Protocol, show_time};
-use super::{Checker, limits, passage, tcp};
+use super::{Checker, destination, limits, passage, tcp};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
     let route = at.get()?;
@@ -18,12 +18,12 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
             tcp::refuse_route(checker, name, file, index);
         }
     }
-    let upstream = known_name(checker, &route.upstream, &file.upstreams, |upstream| &upstream.name, "upstream");
+    let to = destination::check(checker, at, route, file);
     let matcher = route.r#match.get().and_then(|rules| matcher(checker, rules));
-    if let Some(index) = upstream
-        && let Some(upstream) = file.upstreams.get().and_then(|upstreams| upstreams[index].get())
-    {
-        check_times(checker, route, upstream);
+    for index in to.iter().flat_map(Destination::upstreams) {
+        if let Some(upstream) = file.upstreams.get().and_then(|upstreams| upstreams[index].get()) {
+            check_times(checker, route, upstream);
+        }
     }
     let passage = passage::check(checker, route);
     route.delivery.get()?;
@@ -33,7 +33,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
         name: route.name.get()?.0.clone(),
         listeners: listeners?.into_iter().map(|name| name.0).collect(),
         matcher: matcher?,
-        upstream: upstream?,
+        to: to?,
         timeout: route.timeout.get()?.0,
         rate_limit: rate_limit?,
         access: access?,
@@ -250,9 +250,9 @@ pub fn check_unused(checker: &mut Checker<'_, '_>, file: &File) {
             reports.push(report.help("every request to it is answered 404"));
         }
     }
-    let tcp: Vec<At<Name>> = tcp::upstreams(file).collect();
-    let named = || routes.iter().map(|route| &route.upstream).chain(&tcp);
-    let used = |name: &Name| named().any(|upstream| may_mean(upstream, name, &upstreams));
+    let named = routes.iter().flat_map(|route| destination::names(route));
+    let named: Vec<At<Name>> = named.chain(tcp::upstreams(file)).collect();
+    let used = |name: &Name| named.iter().any(|upstream| may_mean(upstream, name, &upstreams));
     for upstream in file.upstreams.get().into_iter().flatten().filter_map(At::get) {
         if let Some(name) = upstream.name.get()
             && !used(name)

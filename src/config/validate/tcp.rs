@@ -5,7 +5,7 @@ use super::super::model::{AffinityKey, Tcp};
 use super::super::shape::At;
 use super::super::tree::NodeId;
 use super::super::units::{Name, Protocol};
-use super::{Checker, route};
+use super::{Checker, destination, route};
 
 /// Where a listener's connections go; `Some(None)` for one that speaks HTTP.
 pub fn check(
@@ -89,10 +89,11 @@ pub fn refuse_route(checker: &mut Checker<'_, '_>, name: &At<Name>, file: &File,
 pub fn check_upstreams(checker: &mut Checker<'_, '_>, file: &File) {
     let named: Vec<At<Name>> = upstreams(file).collect();
     let routes = file.routes.get().into_iter().flatten().filter_map(At::get);
-    let routed: Vec<&Name> = routes.filter_map(|route| route.upstream.get()).collect();
+    let routed: Vec<At<Name>> = routes.flat_map(destination::names).collect();
     for upstream in file.upstreams.get().into_iter().flatten().filter_map(At::get) {
         let Some(name) = upstream.name.get() else { continue };
-        let is_tcp_only = named.iter().any(|named| named.get() == Some(name)) && !routed.contains(&name);
+        let is_tcp_only = named.iter().any(|named| named.get() == Some(name))
+            && !routed.iter().any(|routed| routed.get() == Some(name));
         let Some(affinity) = upstream.affinity.given().filter(|_| is_tcp_only) else { continue };
         if affinity.key.get().is_some_and(|key| key.0 != AffinityKey::ClientIp) {
             let report = checker.warning(affinity.key.node, "connections of a `tcp` listener have no headers");

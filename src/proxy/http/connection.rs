@@ -14,9 +14,10 @@ use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
 use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::load::Admitted;
-use crate::exchange::local::{Generation, Local};
+use crate::exchange::local::{Generation, Led, Local};
 use crate::exchange::{ClientEnd, End, Exchange, Failed};
 use crate::http::problem::Problem;
+use crate::http::redirect;
 use crate::http::request::{Framing, Version};
 use crate::http::scan::HeadScan;
 use crate::limits::pace::Pace;
@@ -75,8 +76,7 @@ enum Next {
 #[derive(Debug, Clone, Copy)]
 struct Told {
     status: u16,
-    route: Option<usize>,
-    master: Option<usize>,
+    led: Led,
     attempts: u32,
     bytes_in: u64,
     bytes_out: u64,
@@ -165,8 +165,15 @@ impl Connection {
             Err((problem, counted)) => {
                 scratch.clear();
                 let protocol = Version::Http11;
-                let refused =
-                    Refused { problem, counted, keep_alive: false, to_head: false, protocol, route: None, body: 0 };
+                let refused = Refused {
+                    problem,
+                    counted: Some(counted),
+                    keep_alive: false,
+                    to_head: false,
+                    protocol,
+                    route: None,
+                    body: 0,
+                };
                 return self.refuse(&refused, limits, scratch, clock::now()).await;
             }
         };
@@ -315,8 +322,7 @@ impl Connection {
         let bytes_in = if let Framing::Length(length) = prepared.framing { length.max(received) } else { received };
         let told = Told {
             status,
-            route: Some(prepared.route),
-            master: Some(answer.master),
+            led: prepared.led(Some(answer.master)),
             attempts: answer.attempts,
             bytes_in,
             bytes_out: outcome.written,
@@ -398,8 +404,7 @@ impl Connection {
         self.entrance.counters.increment(ListenerSlot::TunnelsClosed);
         let told = Told {
             status: 101,
-            route: Some(prepared.route),
-            master: Some(answer.master),
+            led: prepared.led(Some(answer.master)),
             attempts: answer.attempts,
             bytes_in: moved.to_master,
             bytes_out: moved.to_client,
@@ -446,8 +451,7 @@ impl Connection {
         }
         let told = Told {
             status,
-            route: Some(prepared.route),
-            master: failed.master,
+            led: prepared.led(failed.master),
             attempts: failed.attempts,
             bytes_in: received,
             bytes_out: scratch.out.len() as u64,
@@ -466,20 +470,24 @@ impl Connection {
         scratch: &mut Scratch,
         started: Micros,
     ) -> Next {
-        self.entrance.counters.increment(ListenerSlot::Refused(refused.counted));
+        if let Some(counted) = refused.counted {
+            self.entrance.counters.increment(ListenerSlot::Refused(counted));
+        }
         let keep_alive = refused.keep_alive && !self.watched.draining();
         scratch.out.clear();
-        refused.problem.write(&scratch.request_id, keep_alive, !refused.to_head, &mut scratch.out);
+        match refused.counted {
+            Some(_) => refused.problem.write(&scratch.request_id, keep_alive, !refused.to_head, &mut scratch.out),
+            None => redirect::write(refused.problem.status, &scratch.target, keep_alive, &mut scratch.out),
+        }
         let written = self.write_out(&scratch.out).await;
         let told = Told {
             status: refused.problem.status,
-            route: refused.route,
-            master: None,
+            led: Led { route: refused.route, ..Led::default() },
             attempts: 0,
             bytes_in: 0,
             bytes_out: scratch.out.len() as u64,
             protocol: refused.protocol,
-            end: "refused",
+            end: if refused.counted.is_some() { "refused" } else { "redirected" },
         };
         let generation = self.shared.local.generation();
         self.tell(&generation, &told, scratch, started);
@@ -543,16 +551,15 @@ impl Connection {
     /// Counts the request and writes its log line.
     fn tell(&self, generation: &Generation, told: &Told, scratch: &Scratch, started: Micros) {
         let duration_micros = clock::now().saturating_sub(started);
-        generation.series(&self.shared.local.metrics, told.route, told.master).record(told.status, duration_micros);
+        generation.series(&self.shared.local.metrics, told.led).record(told.status, duration_micros);
         if !self.shared.log.is_on() {
             return;
         }
         let mut line = scratch.head.splitn(3, |byte| *byte == b' ');
         let method = line.next().unwrap_or_default();
         let target = if scratch.asked.is_empty() { line.next().unwrap_or_default() } else { &scratch.asked };
-        let config = &generation.snapshot.config;
-        let route = told.route.map(|route| &config.routes[route]);
-        let upstream = route.map(|route| &config.upstreams[route.upstream]);
+        let route = told.led.route.map(|route| &generation.snapshot.config.routes[route]);
+        let upstream = generation.upstream_of(told.led);
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.shared.log.write(&Entry {
             unix_millis: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
@@ -568,7 +575,7 @@ impl Connection {
             duration_micros,
             route: route.map(|route| &*route.name),
             upstream: upstream.map(|upstream| &*upstream.name),
-            master: upstream.zip(told.master).map(|(upstream, master)| &*upstream.masters[master].name),
+            master: upstream.zip(told.led.master).map(|(upstream, master)| &*upstream.masters[master].name),
             attempts: told.attempts,
             end: told.end,
         });

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::entrance::Peer;
-use crate::balance::{Key, Place, client_hash, stable_hash};
+use crate::balance::{Key, Place, client_hash, split, stable_hash};
 use crate::clock;
-use crate::config::model::{AffinityKey, HostRewrite, Listener, Passage, PathRewrite, Upstream};
+use crate::config::model::{
+    AffinityKey, Destination, HostRewrite, Listener, Passage, PathRewrite, Redirect, Share, Upstream,
+};
 use crate::exchange::headers::{Forwarding, write_request_head};
-use crate::exchange::local::Generation;
-use crate::exchange::{rewrite, rules};
+use crate::exchange::local::{Generation, Led};
+use crate::exchange::{redirect, rewrite, rules};
 use crate::http::fields::Known;
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Request, Version};
@@ -88,7 +90,7 @@ impl Prepared {
         };
         Refused {
             problem: Problem::new(503, "too many requests are in progress here").retry_after(1),
-            counted: Refusal::Overloaded,
+            counted: Some(Refusal::Overloaded),
             keep_alive,
             to_head: self.to_head,
             protocol: self.version,
@@ -96,13 +98,21 @@ impl Prepared {
             body,
         }
     }
+
+    /// Where it was led, for what is counted.
+    #[must_use]
+    pub fn led(&self, master: Option<usize>) -> Led {
+        Led { route: Some(self.route), upstream: Some(self.upstream), master }
+    }
 }
 
 /// A request that goes no further.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
+    /// What is answered. For a redirect only its status counts, and where it leads to is in [`Scratch::target`].
     pub problem: Problem,
-    pub counted: Refusal,
+    /// `None` for a redirect.
+    pub counted: Option<Refusal>,
     /// Where the next request begins is known, so the connection may live.
     pub keep_alive: bool,
     pub to_head: bool,
@@ -143,7 +153,7 @@ impl Inlet<'_> {
             let problem = Problem::new(refusal.status, refusal.reason);
             Box::new(Refused {
                 problem,
-                counted,
+                counted: Some(counted),
                 keep_alive: false,
                 to_head: false,
                 protocol: Version::Http11,
@@ -171,7 +181,7 @@ impl Inlet<'_> {
             let protocol = request.version;
             return Err(Box::new(Refused {
                 problem,
-                counted,
+                counted: Some(counted),
                 keep_alive: false,
                 to_head,
                 protocol,
@@ -186,7 +196,15 @@ impl Inlet<'_> {
             let keep_alive = request.keep_alive && request.framing == Framing::None;
             self.write_line(&request, scratch);
             let (counted, protocol) = (Refusal::NoRoute, request.version);
-            return Err(Box::new(Refused { problem, counted, keep_alive, to_head, protocol, route: None, body: 0 }));
+            return Err(Box::new(Refused {
+                problem,
+                counted: Some(counted),
+                keep_alive,
+                to_head,
+                protocol,
+                route: None,
+                body: 0,
+            }));
         };
         let client = self.peer.address.map(|peer| client_address(&request, listener, peer));
         if let Some(guard) = &generation.snapshot.guards[route]
@@ -202,16 +220,31 @@ impl Inlet<'_> {
                 Some(body) => (body, request.keep_alive),
                 None => (0, false),
             };
-            return Err(Box::new(Refused { problem, counted, keep_alive, to_head, protocol, route, body }));
+            return Err(Box::new(Refused {
+                problem,
+                counted: Some(counted),
+                keep_alive,
+                to_head,
+                protocol,
+                route,
+                body,
+            }));
         }
         let settings = &generation.snapshot.config.routes[route];
-        let upstream = &generation.snapshot.upstreams[settings.upstream].settings;
+        let upstream_at = match &settings.to {
+            Destination::Upstream(upstream) => *upstream,
+            Destination::Split(shares) => self.arm(shares, &request, client),
+            Destination::Redirect(redirect) => {
+                return Err(Box::new(self.redirected(redirect, &request, route, buffered, scratch)));
+            }
+        };
+        let upstream = &generation.snapshot.upstreams[upstream_at].settings;
         let whole = matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
         self.write_head(&request, listener, client, &settings.passage, whole, scratch);
         let (key, pin) = keys(&request, client, upstream);
         Ok(Prepared {
             route,
-            upstream: settings.upstream,
+            upstream: upstream_at,
             timeout: settings.timeout,
             version: request.version,
             framing: request.framing,
@@ -224,6 +257,42 @@ impl Inlet<'_> {
             key,
             pin,
         })
+    }
+
+    /// The upstream of a split: the same one for all requests with one affinity key, else any.
+    fn arm(&self, shares: &[Share], request: &Request<'_>, client: Option<IpAddr>) -> usize {
+        let upstreams = &self.generation.snapshot.upstreams;
+        let pinned = |share: &Share| keys(request, client, &upstreams[share.upstream].settings).1;
+        let number = shares.iter().find_map(pinned).unwrap_or_else(|| stable_hash(&self.ids.next()));
+        split::choose(shares, number).unwrap_or_default()
+    }
+
+    fn redirected(
+        &self,
+        redirect: &Redirect,
+        request: &Request<'_>,
+        route: usize,
+        buffered: usize,
+        scratch: &mut Scratch,
+    ) -> Refused {
+        let host = request.host.unwrap_or_default();
+        let found = redirect::write_location(redirect, self.https, host, request.target, &mut scratch.target);
+        let (problem, counted) = if found {
+            (Problem::new(redirect.status, ""), None)
+        } else {
+            (Problem::new(400, "this request names no host to be redirected at"), Some(Refusal::Malformed))
+        };
+        self.write_line(request, scratch);
+        let body = passable(request.framing, request.expects_continue, buffered);
+        Refused {
+            problem,
+            counted,
+            keep_alive: request.keep_alive && body.is_some(),
+            to_head: request.method == "HEAD",
+            protocol: request.version,
+            route: Some(route),
+            body: body.unwrap_or_default(),
+        }
     }
 
     /// Writes the head for the master, changed as the route says, and what the rules add to the answer.

@@ -29,6 +29,8 @@ pub struct Config {
     top: String,
     workers: usize,
     access_log: String,
+    routes: String,
+    upstreams: String,
 }
 
 impl Config {
@@ -38,9 +40,9 @@ impl Config {
 
     /// Without a master.
     pub fn empty() -> Self {
-        let [listener, route, upstream, masters, top] = Default::default();
+        let [listener, route, upstream, masters, top, routes, upstreams] = Default::default();
         let (address, access_log) = ("127.0.0.1:0".into(), "off".into());
-        Self { address, listener, route, upstream, masters, top, workers: 2, access_log }
+        Self { address, listener, route, upstream, masters, top, workers: 2, access_log, routes, upstreams }
     }
 
     /// Adds a master with further keys, such as `weight: 3, country: AE`.
@@ -74,6 +76,18 @@ impl Config {
         self
     }
 
+    /// Adds further routes: whole items, as they stand in the file.
+    pub fn routes(mut self, items: &str) -> Self {
+        self.routes += &format!("{}\n", items.trim_end());
+        self
+    }
+
+    /// Adds further upstreams likewise.
+    pub fn upstreams(mut self, items: &str) -> Self {
+        self.upstreams += &format!("{}\n", items.trim_end());
+        self
+    }
+
     /// So many instead of two.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
@@ -95,7 +109,7 @@ impl Config {
 
     /// The text; `state` is the directory for durable state.
     pub fn text(&self, state: &Path) -> String {
-        let Self { address, listener, route, upstream, masters, top, workers, access_log } = self;
+        let Self { address, listener, route, upstream, masters, top, workers, access_log, routes, upstreams } = self;
         format!(
             "\
 workers: {workers}
@@ -105,10 +119,10 @@ listeners:
 {listener}routes:
   - name: webhooks
     upstream: bots
-{route}upstreams:
+{route}{routes}upstreams:
   - name: bots
 {upstream}    masters:
-{masters}state: {{ path: \"{}\" }}
+{masters}{upstreams}state: {{ path: \"{}\" }}
 admin: {{ address: \"127.0.0.1:0\" }}
 logging: {{ level: info, access_log: \"{access_log}\" }}
 {top}",
