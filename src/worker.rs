@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpStream, UnixStream};
@@ -34,8 +35,9 @@ const SWEEPS_PER_FLUSH: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Serving,
-    /// Answer what is in flight, close what is idle, then end.
-    Draining,
+    /// Answer what is in flight, close what is idle, then end. An idle connection may wait for one more request for this
+    /// long: to close on one that is under way loses it.
+    Draining(Duration),
     /// End now.
     Stopped,
 }
@@ -93,7 +95,7 @@ async fn run(supplies: Supplies, mut incoming: mpsc::Receiver<Accepted>, load: A
         let draining = *phase.borrow_and_update();
         match draining {
             Phase::Stopped => break,
-            Phase::Draining => local.watch.drain(),
+            Phase::Draining(grace) => local.watch.drain(clock::micros(grace)),
             Phase::Serving => {}
         }
         tokio::select! {
@@ -103,7 +105,7 @@ async fn run(supplies: Supplies, mut incoming: mpsc::Receiver<Accepted>, load: A
                 Some(accepted) => crew.take(accepted),
                 None => break,
             },
-            () = crew.empty(), if draining == Phase::Draining && incoming.is_empty() => break,
+            () = crew.empty(), if matches!(draining, Phase::Draining(_)) && incoming.is_empty() => break,
         }
     }
     crew.shared.log.flush();

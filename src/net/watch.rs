@@ -37,7 +37,8 @@ pub enum Fired {
 #[derive(Debug)]
 pub struct Watch<T> {
     slots: RefCell<Slots<T>>,
-    draining: Cell<bool>,
+    /// How long an idle connection may wait for one more request; `None` while the worker serves.
+    grace: Cell<Option<Micros>>,
 }
 
 /// Parallel arrays, so that a sweep over ten thousand idle connections reads two arrays of integers.
@@ -68,7 +69,7 @@ pub struct Watched<T> {
 impl<T> Default for Watch<T> {
     fn default() -> Self {
         let slots = Slots { deadlines: Vec::new(), waiting_since: Vec::new(), details: Vec::new(), free: Vec::new() };
-        Self { slots: RefCell::new(slots), draining: Cell::new(false) }
+        Self { slots: RefCell::new(slots), grace: Cell::new(None) }
     }
 }
 
@@ -91,9 +92,10 @@ impl<T> Watch<T> {
         Watched { watch: self.clone(), index, slot }
     }
 
-    /// Tells every connection, by waking it, that this worker takes no further requests.
-    pub fn drain(&self) {
-        self.draining.set(true);
+    /// Tells every connection, by waking it, that this worker is to end: an idle one takes one more request that comes
+    /// within `grace`, and is closed then.
+    pub fn drain(&self, grace: Micros) {
+        self.grace.set(Some(grace));
         for slot in &self.slots.borrow().details {
             if let Some(waker) = &*slot.waker.borrow() {
                 waker.wake_by_ref();
@@ -103,7 +105,7 @@ impl<T> Watch<T> {
 
     /// Whether [`Watch::drain`] was called.
     pub fn draining(&self) -> bool {
-        self.draining.get()
+        self.grace.get().is_some()
     }
 
     /// Fires every slot whose deadline has passed, and asks `verdict` about each wait for a first byte with the time it
@@ -158,7 +160,12 @@ impl<T> Watched<T> {
     /// Whether this worker takes no further requests.
     #[must_use]
     pub fn draining(&self) -> bool {
-        self.watch.draining.get()
+        self.watch.draining()
+    }
+
+    /// How long an idle connection waits for one more request, once this worker is to end.
+    pub fn grace(&self) -> Option<Micros> {
+        self.watch.grace.get()
     }
 
     /// Runs `work` until it ends or the wait is ended from outside, whichever comes first.

@@ -35,6 +35,7 @@ use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, SocketFile, bind};
 use crate::listener::handover::Role;
 use crate::listener::inherit::Inherited;
+use crate::proxy::http::connection::DRAIN_GRACE;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, LogLevel};
@@ -54,6 +55,10 @@ const FIRST_VERDICTS: Duration = Duration::from_secs(2);
 
 /// How often pins that have expired are looked for, and the time series kept up.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long an idle connection waits for one more request after another process has taken over, at most: nothing presses, and a
+/// client that keeps connections asks again within seconds.
+const HAND_OVER_GRACE: Duration = Duration::from_secs(5);
 
 /// What the admin listener may take to finish.
 const ADMIN_STOP: Duration = Duration::from_millis(500);
@@ -223,7 +228,11 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         End::Fast => Duration::ZERO,
         End::Drain | End::Succeeded(_) => control.published.load().config.drain_timeout,
     };
-    stop(&control, &phase, workers, patience).await;
+    let grace = match end {
+        End::Succeeded(_) => HAND_OVER_GRACE.min(patience / 2).max(DRAIN_GRACE),
+        End::Fast | End::Drain => DRAIN_GRACE,
+    };
+    stop(&control, &phase, workers, patience, grace).await;
     stop_admin(&mut admin);
     if !control.access_log.close(LOG_CLOSE) {
         tracing::warn!("the access log did not take its last lines in time");
@@ -454,7 +463,13 @@ async fn tick(interval: &mut Option<tokio::time::Interval>) {
     }
 }
 
-async fn stop(control: &Control, phase: &watch::Sender<Phase>, workers: Vec<Worker>, patience: Duration) {
+async fn stop(
+    control: &Control,
+    phase: &watch::Sender<Phase>,
+    workers: Vec<Worker>,
+    patience: Duration,
+    grace: Duration,
+) {
     control.stopping.store(true, Ordering::Release);
     if patience == Duration::ZERO {
         tracing::info!("stopping at once");
@@ -462,7 +477,7 @@ async fn stop(control: &Control, phase: &watch::Sender<Phase>, workers: Vec<Work
         tracing::info!("stopping; requests in flight have {} s to finish (drain_timeout)", patience.as_secs_f32());
     }
     control.acceptor.close_all();
-    phase.send_replace(Phase::Draining);
+    phase.send_replace(Phase::Draining(grace));
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline && workers.iter().any(|worker| !worker.thread.is_finished()) {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -270,12 +270,15 @@ async fn five_upgrades_in_a_row_lose_no_request() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_and_a_request_under_way_is_answered_by_the_old_process() {
+async fn an_idle_connection_may_ask_once_more_before_it_is_closed_and_a_request_under_way_is_answered_by_the_old_process()
+ {
     let _machine = among_others().await;
     let masters = masters(["a"]).await;
     let line = Line::start(&Config::of(&masters)).await;
     let mut idle = Client::connect(line.baton.address()).await;
     assert_eq!(idle.get("/").await.status, 200);
+    let mut seldom = Client::connect(line.baton.address()).await;
+    assert_eq!(seldom.get("/").await.status, 200);
     masters[0].fault(r#"{"delay_ms":3000}"#).await;
     let mut busy = Client::connect(line.baton.address()).await;
     let under_way = async {
@@ -283,10 +286,14 @@ async fn an_idle_connection_is_closed_and_a_request_under_way_is_answered_by_the
         assert_eq!((answer.status, answer.headers.get("connection").unwrap().as_bytes()), (200, &b"close"[..]));
     };
     let upgrade = async {
-        eventually("the request at the master", async || (masters[0].seen().await.requests == 2).then_some(())).await;
+        eventually("the request at the master", async || (masters[0].seen().await.requests == 3).then_some(())).await;
         masters[0].fault("{}").await;
         line.ask();
         within(START, "the new process", async || (line.ready() == 2).then_some(())).await;
+        // A client that pauses for longer than a worker waits on SIGTERM.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let answer = seldom.get("/").await;
+        assert_eq!((answer.status, answer.headers.get("connection").unwrap().as_bytes()), (200, &b"close"[..]));
         eventually("the idle connection closed", async || idle.is_closed().then_some(())).await;
         line.answers().await;
     };
@@ -350,11 +357,12 @@ async fn listeners_of_every_kind_move_and_those_of_one_configuration_alone_come_
         cert.display(),
         key.display()
     );
+    let raw = "  - { name: raw, address: \"127.0.0.1:0\", protocol: tcp, upstream: bots }";
     let text = |base: &str, more: &[&str]| base.replace("routes:\n", &format!("{}\nroutes:\n", more.join("\n")));
     let config = Config::of(&masters);
     let data = path("data");
-    let first = text(&config.text(&data), &[&tls, &unix("kept", &socket), &unix("gone", &gone)]);
-    let second = text(&config.text(&data), &[&tls, &unix("renamed", &socket), &unix("new", &fresh)]);
+    let first = text(&config.text(&data), &[&tls, raw, &unix("kept", &socket), &unix("gone", &gone)]);
+    let second = text(&config.text(&data), &[&tls, raw, &unix("renamed", &socket), &unix("new", &fresh)]);
 
     let program = path("baton");
     link(&program);
@@ -384,6 +392,7 @@ async fn listeners_of_every_kind_move_and_those_of_one_configuration_alone_come_
     let mut over_tls = Raw::over(tokio_rustls::TlsConnector::from(client).connect(name, stream).await.unwrap());
     over_tls.send("GET / HTTP/1.1\r\nHost: bot.example\r\nConnection: close\r\n\r\n").await;
     assert!(over_tls.head().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(Client::connect(line.baton.address_of("raw")).await.get("/").await.status, 200);
     for (path, there) in [(&socket, true), (&fresh, true), (&gone, false)] {
         assert_eq!(path.exists(), there, "{}", path.display());
         if there {

@@ -127,8 +127,8 @@ impl Connection {
         let mut leaving = false;
         let (watched, Client { stream, buffer, .. }) = (&self.watched, &mut self.client);
         std::future::poll_fn(|cx| {
-            if watched.draining() && !std::mem::replace(&mut leaving, true) {
-                watched.arm(clock::now().saturating_add(clock::micros(DRAIN_GRACE)));
+            if let Some(grace) = watched.grace().filter(|_| !std::mem::replace(&mut leaving, true)) {
+                watched.arm(clock::now().saturating_add(grace));
             }
             if watched.fired().is_some() {
                 return Poll::Ready(false);
