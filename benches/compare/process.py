@@ -194,6 +194,12 @@ def busy_seconds():
 
 def read_json(argv, core, log, timeout=120):
     """Runs a load to its end; its one line of JSON and the CPU time that it took."""
+    text, cpu = output(argv, core, log, timeout)
+    return json.loads(text), cpu
+
+
+def output(argv, core, log, timeout=120):
+    """Runs a program to its end; what it printed and the CPU time that it took."""
     with open(log, "ab") as errors:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
@@ -208,4 +214,4 @@ def read_json(argv, core, log, timeout=120):
     if done.returncode != 0:
         raise Failed(f"{' '.join(map(str, argv))} ended with {done.returncode}; see {log}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return json.loads(done.stdout), cpu
+    return done.stdout.decode(), cpu

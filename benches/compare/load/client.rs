@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
+use crate::carrier::Carrier;
 use crate::message::{self, Template};
 use crate::poller::Poller;
 use crate::summary::Summary;
@@ -56,6 +60,7 @@ fn unit(state: &mut u64) -> f64 {
 
 pub struct Client {
     target: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     template: Template,
     next_number: u64,
     poller: Poller,
@@ -65,7 +70,7 @@ pub struct Client {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Carrier,
     buffer: Box<[u8]>,
     filled: usize,
     /// When the request in flight was due.
@@ -80,19 +85,44 @@ enum Event {
 }
 
 impl Client {
-    pub fn connect(target: SocketAddr, connections: usize, template: Template, first: u64) -> io::Result<Self> {
+    /// `tls`: over it, with every handshake made before the first request.
+    pub fn connect(
+        target: SocketAddr,
+        tls: Option<Arc<ClientConfig>>,
+        connections: usize,
+        template: Template,
+        first: u64,
+    ) -> io::Result<Self> {
         // By default the kernel may be 50 microseconds late with a wake-up, more than a fast proxy takes.
         rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
         let poller = Poller::new()?;
         let connections = (0..connections as u64)
             .map(|number| {
-                let connection = Connection::open(target)?;
+                let connection = Connection::open(target, tls.as_ref())?;
                 poller.add(&connection.stream, number)?;
                 Ok(connection)
             })
             .collect::<io::Result<Vec<_>>>()?;
         let free = (0..connections.len()).rev().collect();
-        Ok(Self { target, template, next_number: first, poller, connections, free })
+        let mut this = Self { target, tls, template, next_number: first, poller, connections, free };
+        this.shake_hands()?;
+        Ok(this)
+    }
+
+    fn shake_hands(&mut self) -> io::Result<()> {
+        let open = |connection: &Connection| connection.stream.handshake().is_none();
+        while self.tls.is_some() && self.connections.iter().any(open) {
+            let ready = self.poller.wait(Some(STALL))?.to_vec();
+            if ready.is_empty() {
+                return Err(io::Error::other("a handshake hangs"));
+            }
+            for number in ready {
+                if let Event::Broken { .. } = self.connections[number as usize].read() {
+                    return Err(io::Error::other("a connection broke in its handshake"));
+                }
+            }
+        }
+        Ok(())
     }
 
     pub fn connections(&self) -> usize {
@@ -209,14 +239,13 @@ impl Client {
         connection.due = Some(due);
         // With nothing in flight the socket's buffer has room for the whole request: a short write is a dead connection.
         if connection.stream.write(request).ok() != Some(request.len()) {
-            // Already dead is as good as closed here.
-            let _ = connection.stream.shutdown(std::net::Shutdown::Both);
+            connection.stream.close();
         }
     }
 
     fn reopen(&mut self, index: usize) -> io::Result<()> {
         // Closing the old socket takes it out of the poller.
-        self.connections[index] = Connection::open(self.target)?;
+        self.connections[index] = Connection::open(self.target, self.tls.as_ref())?;
         self.poller.add(&self.connections[index].stream, index as u64)
     }
 }
@@ -228,10 +257,9 @@ impl Plan {
 }
 
 impl Connection {
-    fn open(target: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(target)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+    fn open(target: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
+        let mut stream = Carrier::open(target, tls)?;
+        stream.flush()?;
         Ok(Self { stream, buffer: vec![0; BUFFER].into_boxed_slice(), filled: 0, due: None })
     }
 

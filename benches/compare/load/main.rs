@@ -3,11 +3,15 @@
 //! Both run on one core beside the proxy under test, so they must cost less than it does: one thread, one epoll set,
 //! preformatted bytes, no runtime. Nothing here is part of the product; see `benches/compare/run`.
 //!
-//! Three clients: `closed` keeps every connection busy (saturation, cost of a request), `open` sends at given moments
+//! Clients over HTTP/1.1: `closed` keeps every connection busy (saturation, cost of a request), `open` sends at given moments
 //! whether or not earlier answers have come (latency, counted from the moment the request was due, so that a stall
-//! shows in every request it delayed), `idle` holds connections that have each made one request (memory).
+//! shows in every request it delayed), `idle` holds connections that have each made one request (memory), `handshakes`
+//! makes a TLS connection for each. `source` and `download` are the two ends of a transfer in bulk over bare TCP.
 
+mod bulk;
+mod carrier;
 mod client;
+mod handshakes;
 mod message;
 mod poller;
 mod server;
@@ -65,6 +69,35 @@ enum Mode {
         #[arg(long, default_value_t = 15.0)]
         grace: f64,
     },
+    /// Make a connection over TLS for every request.
+    Handshakes {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+        #[arg(long)]
+        handshakes: u64,
+        /// Takes up the session of an earlier connection each time.
+        #[arg(long)]
+        resuming: bool,
+        /// Begins none after this many seconds.
+        #[arg(long, default_value_t = 60.0)]
+        at_most: f64,
+    },
+    /// Send as many bytes as each connection asks for, until the parent is gone.
+    Source {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Get so many bytes from a source on each connection.
+    Download {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long, default_value_t = 4)]
+        connections: usize,
+        #[arg(long)]
+        bytes: u64,
+    },
     /// Make one request on each connection, say so, and hold them until standard input closes.
     Idle {
         #[command(flatten)]
@@ -78,6 +111,9 @@ struct Target {
     target: SocketAddr,
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Over TLS, with certificates unchecked.
+    #[arg(long)]
+    tls: bool,
     /// Size of a POST body in bytes; without it the requests are GETs.
     #[arg(long)]
     body: Option<usize>,
@@ -88,7 +124,8 @@ struct Target {
 
 impl Target {
     fn client(&self) -> io::Result<Client> {
-        Client::connect(self.target, self.connections, message::Template::new(self.body), self.first)
+        let tls = if self.tls { Some(carrier::tls(false)?) } else { None };
+        Client::connect(self.target, tls, self.connections, message::Template::new(self.body), self.first)
     }
 }
 
@@ -104,6 +141,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             let plan = Plan::open(rate, seconds, Duration::from_secs_f64(grace));
             let report = target.client()?.run(&plan)?;
             writeln!(out, "{report}")?;
+        }
+        Mode::Handshakes { target, connections, handshakes, resuming, at_most } => {
+            let at_most = Duration::from_secs_f64(at_most);
+            let plan = handshakes::Plan { target, connections, handshakes, resuming, at_most };
+            writeln!(out, "{}", handshakes::run(&plan)?)?;
+        }
+        Mode::Source { listen } => bulk::source(listen)?,
+        Mode::Download { target, connections, bytes } => {
+            writeln!(out, "{}", bulk::download(target, connections, bytes)?)?;
         }
         Mode::Idle { target } => {
             // Held while the caller reads the proxy's memory.
