@@ -10,9 +10,9 @@ use std::fmt::Display;
 
 use super::model::{
     Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAuth, Config,
-    Geo, HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterLimits,
-    MasterTls, Match, OutlierDetection, Overload, PathPattern, Pool, Probe, RateKey, RateLimit, Retry, RetryBudget,
-    Route, Tcp, Tls, TlsVersion, Upstream,
+    Geo, HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterHttp2,
+    MasterLimits, MasterProtocol, MasterTls, Match, OutlierDetection, Overload, PathPattern, Pool, Probe, RateKey,
+    RateLimit, Retry, RetryBudget, Route, Tcp, Tls, TlsVersion, Upstream,
 };
 use super::units::{show_rate, show_size, show_throughput, show_time};
 
@@ -294,6 +294,8 @@ fn upstream(upstream: &Upstream) -> Values {
         masters: _,
         connect_timeout,
         tls,
+        protocol,
+        http2: MasterHttp2 { max_streams, ping_after, ping_timeout },
         pool: Pool { idle_timeout, max_idle },
         limits: MasterLimits { max_in_flight, max_queue, queue_timeout },
         health_check,
@@ -311,6 +313,17 @@ fn upstream(upstream: &Upstream) -> Values {
         ("hash_balance_factor", some(hash_balance_factor)),
         ("masters_that_suffice", masters_that_suffice.map(|number| number.to_string())),
         ("connect_timeout", some(show_time(*connect_timeout))),
+        (
+            "protocol",
+            some(match protocol {
+                MasterProtocol::Http1 => "http1",
+                MasterProtocol::Http2 => "http2",
+                MasterProtocol::Auto => "auto",
+            }),
+        ),
+        ("http2.max_streams", some(max_streams)),
+        ("http2.ping_after", some(show_time(*ping_after))),
+        ("http2.ping_timeout", some(show_time(*ping_timeout))),
         ("pool.idle_timeout", some(show_time(*idle_timeout))),
         ("pool.max_idle", some(max_idle)),
         ("limits.max_in_flight", some(max_in_flight)),

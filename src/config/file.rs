@@ -10,9 +10,9 @@ use super::model::StrategyKind;
 use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, ClientAuthMode, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level,
-    Listen, Literal, Log, MasterAddress, Method, Name, Network, OnFailure, Phone, Pointer, ProbePath, Protocol, RateBy,
-    Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown,
-    Workers,
+    Listen, Literal, Log, MasterAddress, MasterProtocol, Method, Name, Network, OnFailure, Phone, Pointer, ProbePath,
+    Protocol, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath,
+    Verify, WhenAllDown, Workers,
 };
 pub use destination::{Redirect, Share};
 pub use passage::{HeaderRules, HeaderSetting, Rewrite};
@@ -251,6 +251,11 @@ shape! {
         connect_timeout: Time = "1s",
         /// Speaks TLS with the masters, probes included. Left out, it is plain HTTP.
         tls: Option<MasterTls>,
+        /// What the masters speak. `http2` needs no agreement on a plain connection and one by ALPN over TLS; `auto` asks by
+        /// ALPN and takes what the master prefers.
+        protocol: MasterProtocol = "http1",
+        /// Connections with `protocol: http2`, or `auto`.
+        http2: MasterHttp2 = "{}",
         /// Connections kept for further requests.
         pool: Pool = "{}",
         /// Bounds for each master.
@@ -290,6 +295,16 @@ shape! {
         min_version: TlsVersion = "1.2",
         /// `off` takes any certificate: whoever can put himself in between reads and changes everything.
         verify: Verify = "on",
+    }
+
+    /// HTTP/2 connections to masters. Each worker shares one among its requests, and makes another one when it is full.
+    struct MasterHttp2 {
+        /// Requests at once on one connection; the master may allow fewer.
+        max_streams: Int<1, 1000> = "100",
+        /// A connection with requests and without a byte from the master for this long is asked for a sign of life (PING).
+        ping_after: Time = "10s",
+        /// Without that sign for this long it is given up.
+        ping_timeout: Time = "5s",
     }
 
     /// Where `strategy: geo` learns the place of the requester.

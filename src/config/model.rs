@@ -247,6 +247,9 @@ pub struct Upstream {
     /// A new connection, its TLS handshake included.
     pub connect_timeout: Duration,
     pub tls: Option<MasterTls>,
+    /// Never `Auto` without TLS.
+    pub protocol: MasterProtocol,
+    pub http2: MasterHttp2,
     pub pool: Pool,
     pub limits: MasterLimits,
     pub health_check: Option<HealthCheck>,
@@ -259,6 +262,26 @@ pub struct Upstream {
     pub all_down: AllDown,
     /// Whether a failed master's open connections from `tcp` listeners are closed. Default false.
     pub closes_failed: bool,
+}
+
+/// What masters speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MasterProtocol {
+    Http1,
+    Http2,
+    /// What the master chooses by ALPN.
+    Auto,
+}
+
+/// HTTP/2 connections to masters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MasterHttp2 {
+    /// Requests at once on one connection. Default 100.
+    pub max_streams: usize,
+    /// Silence, with requests in flight, after which a PING is sent. Default 10 s.
+    pub ping_after: Duration,
+    /// How long its answer may take. Default 5 s.
+    pub ping_timeout: Duration,
 }
 
 /// TLS with the masters of an upstream.

@@ -3,10 +3,10 @@
 //! Whoever passes it on need not know what the master speaks, and frames the pieces as its own side asks. While more of the
 //! body is waited for, what is left of the request goes on to the master.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::sending::Sending;
-use super::{InFlight, Requester, UploadError, others_usable};
+use super::{InFlight, Requester, UploadError, h2_head, others_usable};
 use crate::clock;
 use crate::exchange::local::LocalUpstream;
 use crate::http::chunked::{self, ChunkedReader};
@@ -92,7 +92,10 @@ impl Answer {
         master: usize,
         attempts: u32,
     ) -> Self {
+        // A stream of HTTP/2 has an end of its own, with trailers behind it, and its length has been held against it.
+        let streamed = connection.lease.is_some();
         let reader = match connection.response.framing.0 {
+            Framing::Length(1..) | Framing::Chunked if streamed => Reader::UntilClose,
             Framing::None | Framing::Length(0) => Reader::Done,
             Framing::Length(left) => Reader::Length { left },
             Framing::Chunked => Reader::Chunked(ChunkedReader::default()),
@@ -176,7 +179,16 @@ impl Answer {
         }
         buffer.consume(std::mem::take(&mut self.used));
         buffer.reserve(BUFFER_BYTES);
-        buffer.poll_fill(cx, stream).map(|filled| match filled {
+        let mut filled = ready!(buffer.poll_fill(cx, stream));
+        if matches!(filled, Ok(0))
+            && let Some(trailers) = stream.with_h2(|stream| stream.poll_trailers(cx))
+        {
+            filled = ready!(trailers).map(|trailers| {
+                h2_head::write_trailers(&trailers, &mut self.trailers);
+                0
+            });
+        }
+        Poll::Ready(match filled {
             Ok(0) if matches!(self.reader, Reader::UntilClose) => {
                 self.reader = Reader::Done;
                 Ok(())
@@ -209,6 +221,8 @@ impl Answer {
                     pool.put(self.connection, now, upstream.shared.settings.pool.max_idle);
                 }
             }
+            // Of a connection that broke under several answers the master is charged once.
+            Passed::CutShort if self.connection.lease.as_ref().is_some_and(|lease| !lease.may_charge()) => {}
             Passed::CutShort => {
                 pool.master.failed(now, Failure::Reset, None, others);
             }

@@ -15,14 +15,14 @@ use crate::http::scan::HeadScan;
 use crate::net::watch::{Fired, Watched};
 use crate::telemetry::hot::{ConnectOutcome, MasterSlot, RetryReason};
 use crate::tls;
-use crate::upstream::connection::{Connection, OpenError, Pool};
+use crate::upstream::connection::{Connection, OpenError, Opened, Pool};
 use crate::upstream::master::Failure;
 
 /// The largest response head taken from a master, in bytes.
 pub const RESPONSE_HEAD_MAX: usize = 64 * 1024;
 
 /// Interim responses (1xx) that one answer may be preceded by; hyper's limit is the same.
-const INTERIM_RESPONSES_MAX: usize = 100;
+pub(super) const INTERIM_RESPONSES_MAX: usize = 100;
 
 /// What an attempt is made with.
 #[derive(Debug)]
@@ -65,6 +65,12 @@ pub enum Broken {
     },
     /// The master was given up while this waited for it; it is already charged.
     Abandoned,
+    /// The connection broke under several streams, and another one has charged the master with it.
+    BrokeTogether,
+    /// The master has not looked at the request, and says so: nobody is charged.
+    Refused,
+    /// It cannot be said in HTTP/2.
+    NotInHttp2,
     /// The exchange's time is over.
     OutOfTime,
     Client(ClientEnd),
@@ -85,10 +91,22 @@ impl Attempt<'_> {
     /// Makes the attempt, on a pooled connection unless `fresh`.
     pub async fn run<R: Requester>(&self, requester: &mut R, fresh: bool) -> Result<Answered, Broken> {
         let now = clock::now();
-        let pooled = if fresh { None } else { self.pool.take(now, clock::micros(self.settings.pool.idle_timeout)) };
-        let mut connection = match pooled {
-            Some(connection) => connection,
-            None => self.connect(now).await?,
+        let pooled = if fresh || self.pool.shares() {
+            None
+        } else {
+            self.pool.take(now, clock::micros(self.settings.pool.idle_timeout))
+        };
+        let opened = match pooled {
+            Some(connection) => Opened::Own(connection),
+            None => self.connect(now, self.open()).await?,
+        };
+        let mut connection = match opened {
+            Opened::Own(connection) => connection,
+            Opened::Shared(lease) => {
+                let outcome = self.share(lease, requester, fresh).await;
+                self.watched.wait_over();
+                return outcome;
+            }
         };
         let mut got_byte = false;
         let outcome = self.converse(&mut connection, requester, &mut got_byte).await;
@@ -100,17 +118,18 @@ impl Attempt<'_> {
         }
     }
 
-    /// Makes a new connection.
-    pub(super) async fn connect(&self, now: Micros) -> Result<Box<Connection>, Broken> {
+    /// Makes a connection for one exchange alone, whatever is said over it.
+    pub(super) async fn dial(&self, now: Micros) -> Result<Box<Connection>, Broken> {
+        self.connect(now, self.pool.open_own(&self.local.stock)).await
+    }
+
+    /// Waits for a connection, and says what it means when there is none.
+    async fn connect<T>(&self, now: Micros, opening: impl Future<Output = Result<T, OpenError>>) -> Result<T, Broken> {
         let limit = now.saturating_add(clock::micros(self.settings.connect_timeout));
         self.watched.arm(limit.min(self.deadline.get()));
-        let opening = Connection::open(&self.pool.master, self.pool.tls.as_deref(), &self.local.stock);
         let outcome = self.watched.guard(opening).await;
         let (counted, failure) = match outcome {
-            Ok(Ok(connection)) => {
-                self.pool.counters.increment(MasterSlot::Connected(ConnectOutcome::Opened));
-                return Ok(connection);
-            }
+            Ok(Ok(opened)) => return Ok(opened),
             // Without an address, or a socket file, nothing listens there either.
             Ok(Err(OpenError::Connect(error)))
                 if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) =>
@@ -118,8 +137,12 @@ impl Attempt<'_> {
                 (ConnectOutcome::Refused, Failure::ConnectRefused)
             }
             Ok(Err(OpenError::Tls(error))) => {
-                self.complain(&error);
+                self.complain("TLS", || tls::client::problem(&error));
                 (ConnectOutcome::Tls, Failure::ConnectOther)
+            }
+            Ok(Err(OpenError::Http2)) => {
+                self.complain("HTTP/2", || "it does not speak that; see `protocol`".to_owned());
+                (ConnectOutcome::Error, Failure::ConnectOther)
             }
             Ok(Err(OpenError::Connect(_))) => (ConnectOutcome::Error, Failure::ConnectOther),
             Err(Fired::Deadline) if clock::now() >= self.deadline.get() => return Err(Broken::OutOfTime),
@@ -129,14 +152,28 @@ impl Attempt<'_> {
         Err(Broken::Failed { failure, reason: RetryReason::Connect, sent: false })
     }
 
-    /// Says why TLS with this master fails.
-    fn complain(&self, error: &io::Error) {
+    /// A place on a connection that others share, or a new connection.
+    async fn open(&self) -> Result<Opened, OpenError> {
+        let (http2, links) = (&self.settings.http2, &self.pool.links);
+        while self.pool.shares() {
+            if let Some(lease) = links.lease(http2.max_streams) {
+                return Ok(Opened::Shared(lease));
+            }
+            if let Some(_turn) = links.begin() {
+                return self.pool.open(http2, &self.local.stock).await;
+            }
+            links.changed().await;
+        }
+        self.pool.open(http2, &self.local.stock).await
+    }
+
+    /// Says why no connection of the kind configured comes about.
+    fn complain(&self, what: &str, problem: impl FnOnce() -> String) {
         if self.pool.may_complain(clock::now()) {
             let address = self.pool.master.address();
             let known = self.settings.masters.iter().find(|master| master.address == *address);
             let (name, upstream) = (known.map_or("", |master| &master.name), self.pool.master.upstream());
-            let problem = tls::client::problem(error);
-            tracing::warn!("master {name} of {upstream}: TLS failed with {address}: {problem}");
+            tracing::warn!("master {name} of {upstream}: {what} failed with {address}: {}", problem());
         }
     }
 
@@ -214,7 +251,7 @@ impl Attempt<'_> {
                 Event::Head(length) => length,
                 Event::Closed => return Err(broken(Failure::Reset, RetryReason::Reset, true)),
                 Event::Refused(error) => {
-                    self.complain(&error);
+                    self.complain("TLS", || tls::client::problem(&error));
                     return Err(broken(Failure::ConnectOther, RetryReason::Connect, false));
                 }
                 Event::Malformed => return Err(broken(Failure::BadResponse, RetryReason::Reset, true)),
@@ -248,13 +285,13 @@ impl Attempt<'_> {
     }
 
     /// From here on the master owes its first byte.
-    fn owe(&self, since: Micros) {
+    pub(super) fn owe(&self, since: Micros) {
         if !self.in_panic {
             self.watched.wait_for(self.pool.clone(), since);
         }
     }
 
-    fn fired(&self, fired: Fired, client_paused: bool) -> Broken {
+    pub(super) fn fired(&self, fired: Fired, client_paused: bool) -> Broken {
         match fired {
             Fired::Abandoned => Broken::Abandoned,
             Fired::Deadline if clock::now() >= self.deadline.get() => Broken::OutOfTime,
@@ -264,6 +301,6 @@ impl Attempt<'_> {
     }
 }
 
-fn broken(failure: Failure, reason: RetryReason, sent: bool) -> Broken {
+pub(super) fn broken(failure: Failure, reason: RetryReason, sent: bool) -> Broken {
     Broken::Failed { failure, reason, sent }
 }

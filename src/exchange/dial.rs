@@ -76,7 +76,7 @@ impl Dial<'_> {
                 timeout: clock::micros(Duration::MAX),
             };
             let started = clock::now();
-            match attempt.connect(started).await {
+            match attempt.dial(started).await {
                 Ok(connection) => {
                     return Ok(Dialled {
                         connection,

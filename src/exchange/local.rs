@@ -114,7 +114,7 @@ impl Local {
         for upstream in &generation.upstreams {
             let idle_timeout = clock::micros(upstream.shared.settings.pool.idle_timeout);
             for pool in &upstream.pools {
-                pool.sweep(now, idle_timeout);
+                pool.sweep(now, idle_timeout, &upstream.shared.settings.http2);
             }
         }
     }
@@ -130,13 +130,15 @@ impl Generation {
             .upstreams
             .iter()
             .map(|upstream| {
-                let name = &upstream.settings.name;
+                let (name, protocol) = (&upstream.settings.name, upstream.settings.protocol);
                 let masters = upstream.settings.masters.iter().zip(&upstream.masters);
                 let pool = |((settings, master), tls): ((&crate::config::model::Master, &Arc<Master>), &_)| {
                     let counters = metrics.master(name, &settings.name);
                     known(master)
-                        .filter(|pool| Arc::ptr_eq(&pool.counters, &counters) && pool.tls == *tls)
-                        .unwrap_or_else(|| Rc::new(Pool::new(master.clone(), counters, tls.clone())))
+                        .filter(|pool| {
+                            Arc::ptr_eq(&pool.counters, &counters) && (&pool.tls, pool.protocol) == (tls, protocol)
+                        })
+                        .unwrap_or_else(|| Rc::new(Pool::new(master.clone(), counters, tls.clone(), protocol)))
                 };
                 let pools = masters.zip(&upstream.tls).map(pool).collect();
                 LocalUpstream { shared: upstream.clone(), counters: metrics.upstream(name), pools }

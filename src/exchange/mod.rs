@@ -9,13 +9,16 @@
 //! 2. Whatever the master cannot have seen goes to another master, any method.
 //! 3. What it may have seen goes to another master when the method is idempotent or the configuration says that repeats
 //!    are expected (`non_idempotent`).
-//! 4. Never to a master that this exchange has tried, never beyond `attempts`, the retry budget or the exchange's time, and
+//! 4. What an HTTP/2 master says it has not looked at (REFUSED_STREAM, above the last stream of GOAWAY) goes there again and then
+//!    to another master, any method, and costs neither of them anything, nor the retry budget.
+//! 5. Never to a master that this exchange has tried, never beyond `attempts`, the retry budget or the exchange's time, and
 //!    only when the body is still at hand from its start.
 
 pub mod answer;
 pub mod attempt;
 pub mod budget;
 pub mod dial;
+mod h2_head;
 pub mod headers;
 pub mod load;
 pub mod local;
@@ -25,6 +28,7 @@ pub mod redirect;
 pub mod rewrite;
 pub mod rules;
 pub mod sending;
+mod shared;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -37,7 +41,7 @@ use crate::http::problem::Problem;
 use crate::http::request::Framing;
 use crate::http::response::Response;
 use crate::net::watch::Watched;
-use crate::telemetry::hot::{MasterSlot, Refusal, RetryReason};
+use crate::telemetry::hot::{MasterSlot, Refusal, RetryReason, UpstreamSlot};
 use crate::upstream::connection::Pool;
 use crate::upstream::master::{Failure, Trial};
 use answer::Answer;
@@ -45,6 +49,9 @@ use attempt::{Answered, Attempt, Broken};
 use local::{Generation, Local, LocalUpstream};
 use pick::{Picked, Tried};
 use place::Seeker;
+
+/// How often a request is sent to the same master again that has turned it away unprocessed, as one that is going away does.
+const REFUSALS_MAX: u32 = 3;
 
 /// Whoever the request comes from.
 pub trait Requester {
@@ -146,6 +153,8 @@ pub enum End {
     BadGateway,
     Timeout,
     BudgetExhausted,
+    /// The master speaks HTTP/2, in which this request cannot be said.
+    NotInHttp2,
 }
 
 impl End {
@@ -164,6 +173,7 @@ impl End {
             Self::BadGateway => "bad-gateway",
             Self::Timeout => "timeout",
             Self::BudgetExhausted => "retry-budget-exhausted",
+            Self::NotInHttp2 => "not-in-http2",
         }
     }
 
@@ -186,6 +196,7 @@ impl End {
             Self::BudgetExhausted => {
                 Problem::new(503, "the attempt failed and the retry budget is spent").retry_after(1)
             }
+            Self::NotInHttp2 => Problem::new(501, "the master speaks HTTP/2, in which this request cannot be said"),
         })
     }
 
@@ -282,6 +293,13 @@ impl Exchange<'_> {
                 pool.counters.increment(MasterSlot::StaleReplays);
                 outcome = attempt.run(requester, true).await;
             }
+            for _ in 0..REFUSALS_MAX {
+                if !outcome.as_ref().is_err_and(|broken| *broken == Broken::Refused) || !requester.rewind() {
+                    break;
+                }
+                upstream.counters.increment(UpstreamSlot::Retried(RetryReason::Refused));
+                outcome = attempt.run(requester, false).await;
+            }
             match outcome {
                 Ok(answered) => {
                     let answer = self.judge(upstream, answered, place, picked, &mut progress);
@@ -291,6 +309,7 @@ impl Exchange<'_> {
                         (answer, true) => return Ok(answer),
                     }
                 }
+                Err(Broken::NotInHttp2) => return Err(progress.failed(End::NotInHttp2)),
                 Err(Broken::Client(end)) => return Err(progress.failed(End::Client(end))),
                 Err(broken) => {
                     drop(place);
@@ -364,11 +383,20 @@ impl Progress {
                 self.reason = Some(RetryReason::Abandoned);
                 self.end = Some(End::BadGateway);
             }
+            Broken::BrokeTogether => {
+                self.sent = true;
+                self.reason = Some(RetryReason::Reset);
+                self.end = Some(End::BadGateway);
+            }
+            Broken::Refused => {
+                self.reason = Some(RetryReason::Refused);
+                self.end = Some(if self.sent { End::BadGateway } else { End::Unreachable });
+            }
             Broken::OutOfTime => {
                 charge(Failure::Timeout, picked.trial);
                 self.end = Some(End::Timeout);
             }
-            Broken::Stale | Broken::Client(_) => {}
+            Broken::Stale | Broken::NotInHttp2 | Broken::Client(_) => {}
         }
     }
 

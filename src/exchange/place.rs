@@ -8,7 +8,7 @@ use super::{ClientEnd, End, InFlight, Progress};
 use crate::balance::Key;
 use crate::clock::{self, Micros};
 use crate::net::watch::Watched;
-use crate::telemetry::hot::{MasterSlot, UpstreamSlot};
+use crate::telemetry::hot::{MasterSlot, RetryReason, UpstreamSlot};
 use crate::upstream::connection::Pool;
 use crate::upstream::permit::AcquireError;
 
@@ -42,7 +42,8 @@ impl Seeker<'_> {
         if again && progress.attempts >= settings.retry.attempts.min(ATTEMPTS_MAX as u32) {
             return Err(ended);
         }
-        let mut paid = !again;
+        // What a master has not looked at costs nothing to say again.
+        let mut paid = !again || progress.reason == Some(RetryReason::Refused);
         // A queue may send its waiters away when its master fails, or be full by then; each of them picks again once for
         // each master.
         for _ in 0..=upstream.pools.len() {

@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use super::{Part, Requester, UploadError};
+use super::{Part, Requester, UploadError, h2_head};
 use crate::clock;
 use crate::http::chunked::write_chunk_size;
 use crate::net::stream::Stream;
@@ -91,9 +91,10 @@ impl Sending {
         let (data, tail) = match *part {
             Part::Data(data) if !self.chunked => return to.poll_write(cx, &[IoSlice::new(data)]),
             Part::Data(data) => (data, LINE_END),
-            Part::End { .. } if !self.chunked => {
+            Part::End { trailers } if !self.chunked => {
                 self.ended = true;
-                return Poll::Ready(Ok(0));
+                let finished = to.with_h2(|stream| stream.finish(h2_head::trailers(trailers)));
+                return Poll::Ready(finished.transpose().map(|_| 0));
             }
             Part::End { trailers } => (trailers, LINE_END),
         };

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 pub use super::change::{Change, Event, OnChange};
 use super::monitor::{Monitor, Settings};
 use super::resolve;
-use crate::config::model::{Address, HealthCheck};
+use crate::config::model::{Address, HealthCheck, MasterProtocol};
 use crate::tls::client::MasterTls;
 use crate::upstream::master::Master;
 
@@ -37,6 +37,7 @@ pub struct MonitoredMaster {
     pub check: Option<HealthCheck>,
     /// How TLS is spoken with it, if it is.
     pub tls: Option<Arc<MasterTls>>,
+    pub protocol: MasterProtocol,
 }
 
 struct Watched {
@@ -59,8 +60,8 @@ impl Checker {
     pub fn update(&self, masters: Vec<MonitoredMaster>) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = std::mem::take(&mut *watched);
-        for MonitoredMaster { master, name, check, tls } in masters {
-            let settings = Settings { name: Arc::from(name), check: check.map(Arc::new), tls };
+        for MonitoredMaster { master, name, check, tls, protocol } in masters {
+            let settings = Settings { name: Arc::from(name), check: check.map(Arc::new), tls, protocol };
             let id = master.id();
             let entry = match known.remove(&id) {
                 Some(entry) => {

@@ -10,5 +10,6 @@ pub mod counter;
 pub mod monitor;
 pub mod outlier;
 pub mod probe;
+mod probe_h2;
 pub mod resolve;
 pub mod slow_start;

@@ -30,7 +30,7 @@ use super::change::{Change, Event, OnChange};
 use super::counter::{Counter, Sign};
 use super::probe::{Report, probe};
 use crate::clock::{self, Micros};
-use crate::config::model::{HealthCheck, Probe};
+use crate::config::model::{HealthCheck, MasterProtocol, Probe};
 use crate::tls::client::MasterTls;
 use crate::upstream::admission::{Admission, Circuit, Health, OperatorState};
 use crate::upstream::master::Master;
@@ -54,6 +54,7 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) check: Option<Arc<HealthCheck>>,
     pub(super) tls: Option<Arc<MasterTls>>,
+    pub(super) protocol: MasterProtocol,
 }
 
 /// The watch of one master.
@@ -148,9 +149,9 @@ impl Monitor {
         let Some(check) = self.check() else { return };
         if self.running.is_none() && (admission.suspect() || self.next_probe <= now) {
             let (master, asked) = (Arc::clone(&self.master), Arc::clone(&check));
-            let tls = self.settings.borrow().tls.clone();
+            let Settings { tls, protocol, .. } = self.settings.borrow().clone();
             self.running = Some(Running {
-                report: Box::pin(async move { probe(&master, tls.as_deref(), &asked.probe).await }),
+                report: Box::pin(async move { probe(&master, tls.as_deref(), protocol, &asked.probe).await }),
                 started: now,
                 deadline: now.saturating_add(clock::micros(check.timeout)),
                 excused: false,

@@ -9,7 +9,7 @@ use std::io;
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::counter::Sign;
-use super::resolve;
-use crate::config::model::{Address, HttpProbe, JsonProbe, Probe};
+use super::{probe_h2, resolve};
+use crate::config::model::{Address, HttpProbe, JsonProbe, MasterProtocol, Probe};
 use crate::tls::client::{self, MasterTls};
 use crate::upstream::master::Master;
 
@@ -27,6 +27,8 @@ use crate::upstream::master::Master;
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Head of the answer; hyper's smallest buffer is 8 KiB.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// What is said of a longer body.
+const TOO_LONG: &str = "with more than 64 KiB of body";
 /// Characters of a master's own words that an evidence repeats.
 const MAX_QUOTE: usize = 64;
 
@@ -45,14 +47,15 @@ impl Report {
 }
 
 /// Probes the master once, over TLS where requests are. Cancel-safe: dropping it closes the connection.
-pub async fn probe(master: &Master, tls: Option<&MasterTls>, probe: &Probe) -> Report {
+pub async fn probe(master: &Master, tls: Option<&MasterTls>, protocol: MasterProtocol, probe: &Probe) -> Report {
+    let plain = Way { scheme: "http", http2: protocol == MasterProtocol::Http2 };
     let asked = match master.address() {
         Address::Unix(path) => match UnixStream::connect(path).await {
-            Ok(stream) => ask(stream, probe, "localhost").await,
+            Ok(stream) => ask(stream, plain, probe, "localhost").await,
             Err(error) => Err(not_connected(&error, master.address())),
         },
         Address::Socket(_) | Address::Name { .. } => match connect(master).await {
-            Ok(stream) => over(stream, tls, probe, &master.address().to_string()).await,
+            Ok(stream) => over(stream, tls, plain, probe, &master.address().to_string()).await,
             Err(evidence) => Err(evidence),
         },
     };
@@ -82,16 +85,35 @@ fn not_connected(error: &io::Error, address: &Address) -> String {
     }
 }
 
-async fn over(stream: TcpStream, tls: Option<&MasterTls>, probe: &Probe, authority: &str) -> Result<Report, String> {
-    let Some(tls) = tls else { return ask(stream, probe, authority).await };
+async fn over(
+    stream: TcpStream,
+    tls: Option<&MasterTls>,
+    plain: Way,
+    probe: &Probe,
+    authority: &str,
+) -> Result<Report, String> {
+    let Some(tls) = tls else { return ask(stream, plain, probe, authority).await };
     let _ = stream.set_nodelay(true);
     match tls.handshake(stream).await {
-        Ok(stream) => ask(stream, probe, authority).await,
+        Ok(stream) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            if plain.http2 && !http2 {
+                return Err(format!("it does not speak HTTP/2 ({authority})"));
+            }
+            ask(stream, Way { scheme: "https", http2 }, probe, authority).await
+        }
         Err(error) => Err(format!("TLS failed: {} ({authority})", client::problem(&error))),
     }
 }
 
-async fn ask<S>(stream: S, probe: &Probe, authority: &str) -> Result<Report, String>
+/// How a request is said on a connection.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    scheme: &'static str,
+    http2: bool,
+}
+
+async fn ask<S>(stream: S, way: Way, probe: &Probe, authority: &str) -> Result<Report, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -101,7 +123,11 @@ where
             let host = probe.host.as_deref().unwrap_or(authority);
             let request =
                 request(probe, host).map_err(|error| format!("health_check.http is no valid request: {error}"))?;
-            exchange(stream, request, probe).await
+            if way.http2 {
+                exchange_h2(stream, request, way, probe).await
+            } else {
+                exchange(stream, request, probe).await
+            }
         }
     }
 }
@@ -128,7 +154,7 @@ where
         .map_err(|error| describe(&error))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
-        judge(response, probe).await
+        judge(response.status().as_u16(), collect(response.into_body()), probe).await
     };
     let mut answer = pin!(answer);
     // One future for both, the connection first: what has arrived is seen in the poll in which the deadline is looked at,
@@ -138,6 +164,20 @@ where
         _ = connection => answer.await,
         report = &mut answer => report,
     }
+}
+
+async fn exchange_h2<S>(
+    stream: S,
+    request: Request<Empty<Bytes>>,
+    way: Way,
+    probe: &HttpProbe,
+) -> Result<Report, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = probe_h2::ask(stream, request.map(drop), way.scheme, MAX_HEAD_BYTES as u32, MAX_BODY_BYTES).await?;
+    let body = std::future::ready(answer.body.map(Bytes::from).ok_or(TOO_LONG));
+    judge(answer.status, body, probe).await
 }
 
 fn describe(error: &hyper::Error) -> String {
@@ -155,8 +195,12 @@ fn describe(error: &hyper::Error) -> String {
     what.to_owned()
 }
 
-async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<Report, String> {
-    let status = response.status().as_u16();
+/// Judges an answer, whose body is looked at only where that matters.
+async fn judge(
+    status: u16,
+    body: impl Future<Output = Result<Bytes, &'static str>>,
+    probe: &HttpProbe,
+) -> Result<Report, String> {
     if !probe.expect_status.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
         return Err(format!("status {status}"));
     }
@@ -164,19 +208,21 @@ async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<Report
     if probe.expect_body.is_none() && probe.json.is_none() {
         return Ok(answered);
     }
-    let body = match Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Err(format!("status {status} with more than {} KiB of body", MAX_BODY_BYTES / 1024));
-        }
-        Err(_) => return Err(format!("status {status} and connection broke within the body")),
-    };
+    let body = body.await.map_err(|problem| format!("status {status} {problem}"))?;
     if let Some(text) = &probe.expect_body
         && memchr::memmem::find(&body, text.as_bytes()).is_none()
     {
         return Err(format!("status {status} without {} in the body", quoted(text)));
     }
     probe.json.as_ref().map_or(Ok(answered), |json| judge_json(&body, json))
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, &'static str> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(TOO_LONG),
+        Err(_) => Err("and connection broke within the body"),
+    }
 }
 
 /// Maps the value a JSON probe points at.
@@ -256,7 +302,7 @@ mod tests {
             let _ = stream.write_all(&sent).await;
             String::from_utf8_lossy(&received[..count]).into_owned()
         });
-        let report = probe(&master(Address::Socket(address)), None, &Probe::Http(asked)).await;
+        let report = probe(&master(Address::Socket(address)), None, MasterProtocol::Http1, &Probe::Http(asked)).await;
         (report, server.await.unwrap(), address)
     }
 
@@ -348,10 +394,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let master = master(Address::Socket(address));
-        let report = probe(&master, None, &Probe::Tcp).await;
+        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Tcp).await;
         assert_eq!((report.sign, report.evidence), (Sign::Healthy, format!("connected to {address}")));
         drop(listener);
-        let report = probe(&master, None, &Probe::Tcp).await;
+        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Tcp).await;
         assert_eq!((report.sign, report.evidence), (Sign::Failed, format!("connect refused ({address})")));
     }
 
@@ -361,7 +407,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let master = master(Address::Name { host: "localhost".into(), port });
         assert!(master.addresses().is_empty());
-        assert_eq!(probe(&master, None, &Probe::Tcp).await.sign, Sign::Healthy);
+        assert_eq!(probe(&master, None, MasterProtocol::Http1, &Probe::Tcp).await.sign, Sign::Healthy);
         assert!(master.addresses().iter().any(|address| address.port() == port));
     }
 
@@ -379,10 +425,10 @@ mod tests {
             String::from_utf8_lossy(&received[..count]).into_owned()
         });
         let master = master(Address::Unix(path.clone()));
-        assert_eq!(probe(&master, None, &Probe::Http(http())).await.sign, Sign::Healthy);
+        assert_eq!(probe(&master, None, MasterProtocol::Http1, &Probe::Http(http())).await.sign, Sign::Healthy);
         assert!(server.await.unwrap().contains("host: localhost\r\n"));
         std::fs::remove_dir_all(&directory).unwrap();
-        let report = probe(&master, None, &Probe::Http(http())).await;
+        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Http(http())).await;
         assert_eq!(report.evidence, format!("connect failed: entity not found (unix:{})", path.display()));
     }
 }

@@ -10,3 +10,4 @@ pub mod redirect;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod websocket;

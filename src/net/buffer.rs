@@ -101,6 +101,17 @@ impl Buffer {
         }
     }
 
+    /// Puts `bytes` behind what is held, whatever their number.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.reserve(BUFFER_BYTES);
+        let end = self.end + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[self.end..end].copy_from_slice(bytes);
+        self.end = end;
+    }
+
     /// Reads once from `stream` behind what is held. `Ok(0)` is the peer's end. Room must have been reserved.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<usize>> {
         let count = ready!(stream.poll_read(cx, &mut self.bytes[self.end..]))?;

@@ -1,5 +1,6 @@
 //! Sockets as the data path uses them: one stream type, its buffer, and the watch that ends waits.
 
 pub mod buffer;
+pub mod h2_stream;
 pub mod stream;
 pub mod watch;

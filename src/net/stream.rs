@@ -13,6 +13,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::h2_stream::H2Stream;
+
 /// An open connection. Dropping it closes it.
 #[derive(Debug)]
 pub struct Stream(RefCell<Carrier>);
@@ -22,6 +24,8 @@ enum Carrier {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+    /// One stream of a connection that others share.
+    H2(Box<H2Stream>),
 }
 
 /// Runs `$body` with `$io` bound to the pinned carrier.
@@ -37,6 +41,10 @@ macro_rules! with_carrier {
                 $body
             }
             Carrier::Tls(stream) => {
+                let $io = Pin::new(&mut **stream);
+                $body
+            }
+            Carrier::H2(stream) => {
                 let $io = Pin::new(&mut **stream);
                 $body
             }
@@ -61,21 +69,40 @@ impl Stream {
         Self(RefCell::new(Carrier::Tls(Box::new(stream.into()))))
     }
 
+    #[must_use]
+    pub fn h2(stream: H2Stream) -> Self {
+        Self(RefCell::new(Carrier::H2(Box::new(stream))))
+    }
+
+    /// What only a stream of HTTP/2 can do; `None` for any other.
+    pub fn with_h2<T>(&self, work: impl FnOnce(&mut H2Stream) -> T) -> Option<T> {
+        match &mut *self.0.borrow_mut() {
+            Carrier::H2(stream) => Some(work(stream)),
+            Carrier::Tcp(_) | Carrier::Unix(_) | Carrier::Tls(_) => None,
+        }
+    }
+
     /// Whether the bytes travel encrypted, which is what `X-Forwarded-Proto` tells the master.
     pub fn is_tls(&self) -> bool {
         matches!(&*self.0.borrow(), Carrier::Tls(_))
     }
 
+    /// Whether client and server agreed on HTTP/2 in the handshake.
+    pub fn is_h2(&self) -> bool {
+        matches!(&*self.0.borrow(), Carrier::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// Waits for bytes, the end or an error without needing a buffer, so that an idle connection holds none. A TLS
     /// connection may report readiness for a record that carries no data.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &*self.0.borrow() {
+        match &mut *self.0.borrow_mut() {
             Carrier::Tcp(stream) => stream.poll_read_ready(cx),
             Carrier::Unix(stream) => stream.poll_read_ready(cx),
             Carrier::Tls(stream) => {
                 let (tcp, session) = stream.get_ref();
                 if session.wants_read() { tcp.poll_read_ready(cx) } else { Poll::Ready(Ok(())) }
             }
+            Carrier::H2(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -89,7 +116,7 @@ impl Stream {
         match &*self.0.borrow() {
             Carrier::Tcp(stream) => return !quiet(stream.try_read(&mut [0])),
             Carrier::Unix(stream) => return !quiet(stream.try_read(&mut [0])),
-            Carrier::Tls(_) => {}
+            Carrier::Tls(_) | Carrier::H2(_) => {}
         }
         // A session's ticket comes when the peer likes and is no news about the connection.
         self.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0]).is_ready()
@@ -105,6 +132,11 @@ impl Stream {
         let mut buffer = ReadBuf::new(into);
         ready!(with_carrier!(self, io => io.poll_read(cx, &mut buffer)))?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// See [`Stream::read`].
+    pub fn poll_read_buf(&self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        with_carrier!(self, io => io.poll_read(cx, into))
     }
 
     /// Writes what the kernel takes at once of `parts`, in order.
@@ -157,7 +189,8 @@ impl Stream {
         let tcp = match &*carrier {
             Carrier::Tcp(stream) => stream,
             Carrier::Tls(stream) => stream.get_ref().0,
-            Carrier::Unix(_) => return,
+            // Dropped before its end, a stream of HTTP/2 is reset anyway.
+            Carrier::Unix(_) | Carrier::H2(_) => return,
         };
         // One that is closed already has nothing left to be reset.
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));

@@ -3,7 +3,6 @@
 //! Strict where it costs nothing: unmasked, reserved or oversized frames end the connection with the close code that
 //! section 7.4.1 gives for them. What it leaves out: extensions, subprotocols, and a check that text is UTF-8.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use hyper::HeaderMap;
 use hyper::header::{SEC_WEBSOCKET_KEY, UPGRADE};
 use std::io;
@@ -11,8 +10,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Longest frame that is echoed; the buffer for it is the only memory a client can make this connection hold.
 const MAX_FRAME_BYTES: u64 = 1 << 20;
-/// RFC 6455, section 1.3.
-const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
@@ -25,9 +22,7 @@ const TOO_BIG: u16 = 1009;
 pub fn accept(headers: &HeaderMap) -> Option<String> {
     let wanted = headers.get(UPGRADE)?.to_str().ok()?;
     let key = headers.get(SEC_WEBSOCKET_KEY)?.to_str().ok()?;
-    wanted
-        .eq_ignore_ascii_case("websocket")
-        .then(|| base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{ACCEPT_GUID}").as_bytes()).as_ref()))
+    wanted.eq_ignore_ascii_case("websocket").then(|| crate::http::websocket::accept(key.as_bytes()))
 }
 
 /// Echoes frames until either side closes.
@@ -101,20 +96,6 @@ async fn read_array<const N: usize>(stream: &mut (impl AsyncRead + Unpin)) -> io
     Ok(bytes)
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for position in 0..4 {
-            let sextet = (group >> (18 - 6 * position) & 0x3F) as usize;
-            text.push(if position > chunk.len() { '=' } else { char::from(ALPHABET[sextet]) });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,14 +108,6 @@ mod tests {
         assert_eq!(accept(&headers), None);
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
         assert_eq!(accept(&headers).as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-    }
-
-    #[test]
-    fn base64_pads_as_the_standard_says() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
-        for (plain, encoded) in cases {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
     }
 
     /// A masked client frame.

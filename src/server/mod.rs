@@ -352,6 +352,7 @@ fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
             name: settings.name.clone(),
             check: upstream.settings.health_check.clone(),
             tls: tls.clone(),
+            protocol: upstream.settings.protocol,
         });
         watched.collect::<Vec<_>>()
     };

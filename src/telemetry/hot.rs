@@ -217,6 +217,8 @@ words! {
         Status = "status",
         /// The master was given up while the request waited for it.
         Abandoned = "abandoned",
+        /// An HTTP/2 master turned it away unprocessed.
+        Refused = "refused",
     }
 }
 
@@ -353,13 +355,18 @@ pub enum MasterSlot {
     /// Bytes of TCP connections.
     BytesToMaster,
     BytesToClient,
+    /// HTTP/2 connections and their streams, begun and ended: open ones are the difference.
+    LinkOpened,
+    LinkClosed,
+    StreamOpened,
+    StreamClosed,
     Connected(ConnectOutcome),
     /// TCP connections ended.
     Ended(TcpEnd),
 }
 
 impl MasterSlot {
-    const CONNECTED: usize = 6;
+    const CONNECTED: usize = 10;
     const ENDED: usize = Self::CONNECTED + ConnectOutcome::ALL.len();
     pub const COUNT: usize = Self::ENDED + TcpEnd::ALL.len();
 }
@@ -373,6 +380,10 @@ impl Slot for MasterSlot {
             Self::PoolOut => 3,
             Self::BytesToMaster => 4,
             Self::BytesToClient => 5,
+            Self::LinkOpened => 6,
+            Self::LinkClosed => 7,
+            Self::StreamOpened => 8,
+            Self::StreamClosed => 9,
             Self::Connected(outcome) => Self::CONNECTED + outcome as usize,
             Self::Ended(end) => Self::ENDED + end as usize,
         }
@@ -425,7 +436,18 @@ mod tests {
 
         let connected = ConnectOutcome::ALL.iter().map(|outcome| M::Connected(*outcome));
         let ended = TcpEnd::ALL.iter().map(|end| M::Ended(*end));
-        let single = [M::FailedAttempts, M::StaleReplays, M::PoolIn, M::PoolOut, M::BytesToMaster, M::BytesToClient];
+        let single = [
+            M::FailedAttempts,
+            M::StaleReplays,
+            M::PoolIn,
+            M::PoolOut,
+            M::BytesToMaster,
+            M::BytesToClient,
+            M::LinkOpened,
+            M::LinkClosed,
+            M::StreamOpened,
+            M::StreamClosed,
+        ];
         let master: Vec<M> = single.into_iter().chain(connected).chain(ended).collect();
         every_slot_has_its_own_cell::<M, { M::COUNT }>(&master);
     }

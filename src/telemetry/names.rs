@@ -67,6 +67,10 @@ metrics! {
         "Finished connections of tcp listeners by how they ended, under the master they were last given to.";
     TCP_BYTES = Counter "baton_tcp_bytes_total" ["upstream", "master", "direction"]
         "Bytes passed on between clients of tcp listeners and masters.";
+    UPSTREAM_H2_CONNECTIONS = Gauge "baton_upstream_h2_connections" ["upstream", "master"]
+        "Open HTTP/2 connections to a master, over all workers.";
+    UPSTREAM_H2_STREAMS = Gauge "baton_upstream_h2_streams" ["upstream", "master"]
+        "Requests under way on them.";
     CONNECTIONS = Gauge "baton_connections" ["listener"]
         "Open downstream connections.";
     CONNECTIONS_TOTAL = Counter "baton_connections_total" ["listener"]

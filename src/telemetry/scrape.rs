@@ -113,8 +113,13 @@ fn write_upstreams(registry: &Registry, out: &mut Exposition) {
 }
 
 fn write_masters(registry: &Registry, out: &mut Exposition) {
-    use MasterSlot::{Connected, FailedAttempts, PoolIn, PoolOut, StaleReplays};
-    let rows = totals(registry.master_counters(), &[FailedAttempts, StaleReplays, PoolOut, PoolIn]);
+    use MasterSlot::{
+        Connected, FailedAttempts, LinkClosed, LinkOpened, PoolIn, PoolOut, StaleReplays, StreamClosed, StreamOpened,
+    };
+    let rows = totals(
+        registry.master_counters(),
+        &[FailedAttempts, StaleReplays, PoolOut, PoolIn, LinkClosed, LinkOpened, StreamClosed, StreamOpened],
+    );
     let mut family = out.family(&names::FAILED_ATTEMPTS);
     for ([upstream, master], totals) in &rows {
         family.integer(&[upstream, master], at(totals, 0));
@@ -126,6 +131,14 @@ fn write_masters(registry: &Registry, out: &mut Exposition) {
     let mut family = out.family(&names::POOL_IDLE);
     for ([upstream, master], totals) in &rows {
         family.integer(&[upstream, master], difference(totals, 3, 2));
+    }
+    let mut family = out.family(&names::UPSTREAM_H2_CONNECTIONS);
+    for ([upstream, master], totals) in &rows {
+        family.integer(&[upstream, master], difference(totals, 5, 4));
+    }
+    let mut family = out.family(&names::UPSTREAM_H2_STREAMS);
+    for ([upstream, master], totals) in &rows {
+        family.integer(&[upstream, master], difference(totals, 7, 6));
     }
     let slots: Vec<_> = ConnectOutcome::ALL.iter().map(|outcome| Connected(*outcome)).collect();
     let mut family = out.family(&names::UPSTREAM_CONNECTIONS);

@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::server::{TlsError, certificate};
-use crate::config::model::{self, TlsVersion};
+use crate::config::model::{self, MasterProtocol, TlsVersion};
 
 /// Server names whose sessions one master's TLS remembers. There is one; rustls keeps two lists.
 const SESSIONS: usize = 4;
@@ -51,7 +51,7 @@ impl PartialEq for MasterTls {
 /// [`TlsError`] for the first file that cannot be read or used.
 pub fn of_masters(upstream: &model::Upstream) -> Result<Vec<Option<Arc<MasterTls>>>, TlsError> {
     let Some(tls) = &upstream.tls else { return Ok(vec![None; upstream.masters.len()]) };
-    let (config, fingerprint) = client_config(tls)?;
+    let (config, fingerprint) = client_config(tls, upstream.protocol)?;
     let of_master = |master: &model::Master| {
         let text = master.server_name.clone().unwrap_or_default();
         let name = ServerName::try_from(text.clone()).map_err(|_| TlsError {
@@ -65,7 +65,7 @@ pub fn of_masters(upstream: &model::Upstream) -> Result<Vec<Option<Arc<MasterTls
     upstream.masters.iter().map(of_master).collect()
 }
 
-fn client_config(tls: &model::MasterTls) -> Result<(ClientConfig, u64), TlsError> {
+fn client_config(tls: &model::MasterTls, protocol: MasterProtocol) -> Result<(ClientConfig, u64), TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut hash = Xxh3::new();
     hash.update(&[u8::from(tls.verify), u8::from(tls.min_version == TlsVersion::V13)]);
@@ -90,7 +90,14 @@ fn client_config(tls: &model::MasterTls) -> Result<(ClientConfig, u64), TlsError
             builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let (http1, http2) = (&b"http/1.1"[..], &b"h2"[..]);
+    let spoken = match protocol {
+        MasterProtocol::Http1 => &[http1][..],
+        MasterProtocol::Http2 => &[http2],
+        MasterProtocol::Auto => &[http2, http1],
+    };
+    spoken.iter().for_each(|protocol| hash.update(protocol));
+    config.alpn_protocols = spoken.iter().map(|protocol| protocol.to_vec()).collect();
     Ok((config, hash.digest()))
 }
 
@@ -179,6 +186,9 @@ pub fn problem(error: &io::Error) -> String {
         }
         rustls::Error::AlertReceived(alert) if is_about_certificate(*alert) => {
             format!("it refuses the certificate that it was shown: {alert:?}; see `tls.cert`")
+        }
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "it does not speak the `protocol` configured".to_owned()
         }
         rustls::Error::AlertReceived(alert) => format!("it refuses the handshake: {alert:?}"),
         rustls::Error::InvalidMessage(_) => "it does not speak TLS".to_owned(),

@@ -10,13 +10,14 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::links::{Lease, Links};
 use super::master::Master;
 use crate::clock::Micros;
-use crate::config::model::Address;
+use crate::config::model::{Address, MasterHttp2, MasterProtocol};
 use crate::http::response::Response;
 use crate::net::buffer::{Buffer, BufferStock};
 use crate::net::stream::Stream;
-use crate::telemetry::hot::{MasterCounters, MasterSlot};
+use crate::telemetry::hot::{ConnectOutcome, MasterCounters, MasterSlot};
 use crate::tls::client::MasterTls;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -32,6 +33,15 @@ pub struct Connection {
     /// It has carried an exchange before, so the master may have closed it while it was idle.
     pub reused: bool,
     idle_since: Micros,
+    /// The place of a stream of HTTP/2.
+    pub lease: Option<Lease>,
+}
+
+/// What a request goes over.
+#[derive(Debug)]
+pub enum Opened {
+    Own(Box<Connection>),
+    Shared(Lease),
 }
 
 /// Where making a connection failed.
@@ -40,6 +50,8 @@ pub enum OpenError {
     Connect(io::Error),
     /// In the TLS handshake; [`crate::tls::client::problem`] has the words.
     Tls(io::Error),
+    /// It does not speak HTTP/2.
+    Http2,
 }
 
 /// Idle connections of one worker to one master.
@@ -49,6 +61,9 @@ pub struct Pool {
     pub counters: Arc<MasterCounters>,
     /// How its connections are made; a change of this is another pool.
     pub tls: Option<Arc<MasterTls>>,
+    pub protocol: MasterProtocol,
+    pub links: Links,
+    speaks_h2: Cell<bool>,
     complained_at: Cell<Micros>,
     #[expect(
         clippy::vec_box,
@@ -58,22 +73,24 @@ pub struct Pool {
 }
 
 impl Connection {
+    /// A new one over `stream`.
+    #[must_use]
+    pub fn over(stream: Stream, stock: &Rc<BufferStock>) -> Box<Self> {
+        let (buffer, response) = (Buffer::new(stock), Response::default());
+        Box::new(Self { stream, buffer, response, reused: false, idle_since: 0, lease: None })
+    }
+}
+
+impl Pool {
     /// Connects to the master, handshake included. Cancel-safe.
     ///
     /// A host name has several addresses; they are tried in their order until one takes the connection.
-    ///
-    /// # Errors
-    /// Where it failed. [`std::io::ErrorKind::NotFound`] while a host name has no address.
-    pub async fn open(
-        master: &Master,
-        tls: Option<&MasterTls>,
-        stock: &Rc<BufferStock>,
-    ) -> Result<Box<Self>, OpenError> {
+    async fn connect(&self) -> Result<Stream, OpenError> {
+        let master = &self.master;
         let stream = match master.address() {
             Address::Socket(address) => TcpStream::connect(address).await.map_err(OpenError::Connect)?,
             Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(OpenError::Connect)?;
-                return Ok(Self::over(Stream::unix(stream), stock));
+                return UnixStream::connect(path).await.map(Stream::unix).map_err(OpenError::Connect);
             }
             Address::Name { .. } => {
                 let addresses = Arc::clone(&master.addresses());
@@ -87,27 +104,68 @@ impl Connection {
                 outcome.map_err(OpenError::Connect)?
             }
         };
-        let stream = match tls {
+        Ok(match &self.tls {
             None => Stream::tcp(stream),
             Some(tls) => {
                 // A handshake is small messages that wait for each other.
                 let _ = stream.set_nodelay(true);
                 Stream::tls(tls.handshake(stream).await.map_err(OpenError::Tls)?)
             }
-        };
-        Ok(Self::over(stream, stock))
+        })
     }
 
-    fn over(stream: Stream, stock: &Rc<BufferStock>) -> Box<Self> {
-        let (buffer, response) = (Buffer::new(stock), Response::default());
-        Box::new(Self { stream, buffer, response, reused: false, idle_since: 0 })
+    /// Makes a connection of the kind that the master speaks. Cancel-safe.
+    ///
+    /// # Errors
+    /// Where it failed. [`std::io::ErrorKind::NotFound`] while a host name has no address.
+    pub async fn open(&self, http2: &MasterHttp2, stock: &Rc<BufferStock>) -> Result<Opened, OpenError> {
+        let stream = self.connect().await?;
+        let agreed = stream.is_h2();
+        let speaks_h2 = match self.protocol {
+            MasterProtocol::Http1 => false,
+            MasterProtocol::Http2 if stream.is_tls() && !agreed => return Err(OpenError::Http2),
+            MasterProtocol::Http2 => true,
+            MasterProtocol::Auto => agreed,
+        };
+        self.speaks_h2.set(speaks_h2);
+        let opened = if speaks_h2 {
+            let lease = self.links.open(stream, http2, &self.counters).await;
+            Opened::Shared(lease.map_err(|_| OpenError::Http2)?)
+        } else {
+            Opened::Own(Connection::over(stream, stock))
+        };
+        self.counters.increment(MasterSlot::Connected(ConnectOutcome::Opened));
+        Ok(opened)
+    }
+
+    /// Makes a connection whose user speaks for himself. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Pool::open`].
+    pub async fn open_own(&self, stock: &Rc<BufferStock>) -> Result<Box<Connection>, OpenError> {
+        let stream = self.connect().await?;
+        self.counters.increment(MasterSlot::Connected(ConnectOutcome::Opened));
+        Ok(Connection::over(stream, stock))
+    }
+
+    /// Whether requests share connections, as far as is known: `auto` finds out with each new connection.
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        self.speaks_h2.get()
     }
 }
 
 impl Pool {
     #[must_use]
-    pub fn new(master: Arc<Master>, counters: Arc<MasterCounters>, tls: Option<Arc<MasterTls>>) -> Self {
-        Self { master, counters, tls, complained_at: Cell::new(0), idle: RefCell::default() }
+    pub fn new(
+        master: Arc<Master>,
+        counters: Arc<MasterCounters>,
+        tls: Option<Arc<MasterTls>>,
+        protocol: MasterProtocol,
+    ) -> Self {
+        let speaks_h2 = Cell::new(protocol != MasterProtocol::Http1);
+        let (links, complained_at, idle) = (Links::default(), Cell::new(0), RefCell::default());
+        Self { master, counters, tls, protocol, links, speaks_h2, complained_at, idle }
     }
 
     /// Whether a handshake that failed is to be told now; the next ones are not, for [`COMPLAINT_INTERVAL`].
@@ -144,8 +202,9 @@ impl Pool {
         }
     }
 
-    /// Closes what has been idle for too long or was closed by the master.
-    pub fn sweep(&self, now: Micros, idle_timeout: Micros) {
+    /// Closes what has been idle for too long, was closed by the master or is dead.
+    pub fn sweep(&self, now: Micros, idle_timeout: Micros, http2: &MasterHttp2) {
+        self.links.sweep(now, http2, idle_timeout);
         self.idle.borrow_mut().retain(|connection| {
             let keep = now.saturating_sub(connection.idle_since) < idle_timeout && !connection.stream.is_disturbed();
             if !keep {

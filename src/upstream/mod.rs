@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod connection;
 pub mod latency;
+pub mod links;
 pub mod master;
 pub mod permit;
 pub mod silence;

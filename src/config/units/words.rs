@@ -113,6 +113,8 @@ words! {
     enum Delivery { Inline = "inline" } later { "inline-then-spool", "spool" }
     /// What to do when no master is usable.
     enum WhenAllDown { Reject = "reject", Panic = "panic" } later { "spool" }
+    /// What masters speak.
+    enum MasterProtocol { Http1 = "http1", Http2 = "http2", Auto = "auto" }
     /// The oldest version of TLS.
     enum TlsVersion { V12 = "1.2", V13 = "1.3" }
     /// Whether a certificate is looked at.

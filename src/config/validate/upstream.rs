@@ -2,11 +2,11 @@
 
 use super::super::file;
 use super::super::model::{
-    Affinity, AllDown, CircuitBreaker, Geo, HealthCheck, HttpProbe, JsonProbe, Master, MasterLimits, OutlierDetection,
-    Pool, Probe, Retry, RetryBudget, Upstream,
+    Affinity, AllDown, CircuitBreaker, Geo, HealthCheck, HttpProbe, JsonProbe, Master, MasterHttp2, MasterLimits,
+    MasterProtocol, OutlierDetection, Pool, Probe, Retry, RetryBudget, Upstream,
 };
 use super::super::shape::{At, List, Switch};
-use super::super::units::{Int, Literal, OnFailure, WhenAllDown, show_time};
+use super::super::units::{self, Int, Literal, OnFailure, WhenAllDown, show_time};
 use super::{Checker, master_tls, strategy};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<Upstream> {
@@ -27,6 +27,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
     let outlier_detection = upstream.outlier_detection.get().and_then(|switch| outlier_detection(checker, switch));
     let retry = upstream.retry.get().and_then(|rules| retry(checker, rules));
     check_connect_timeout(checker, upstream);
+    let protocol = protocol(checker, upstream);
     let (pool, limits) = (upstream.pool.get()?, upstream.limits.get()?);
     Some(Upstream {
         name: upstream.name.get()?.0.clone(),
@@ -41,6 +42,8 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
         masters: masters?,
         connect_timeout: upstream.connect_timeout.get()?.0,
         tls: tls?,
+        protocol: protocol?,
+        http2: http2(upstream.http2.get()?)?,
         pool: Pool { idle_timeout: pool.idle_timeout.get()?.0, max_idle: pool.max_idle.get()?.usize() },
         limits: MasterLimits {
             max_in_flight: limits.max_in_flight.get()?.u32(),
@@ -57,6 +60,28 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
             WhenAllDown::Panic => AllDown::Panic,
         },
         closes_failed: *upstream.tcp_connections_on_failure.get()? == OnFailure::Close,
+    })
+}
+
+fn protocol(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) -> Option<MasterProtocol> {
+    Some(match upstream.protocol.get()? {
+        units::MasterProtocol::Http1 => MasterProtocol::Http1,
+        units::MasterProtocol::Http2 => MasterProtocol::Http2,
+        units::MasterProtocol::Auto => {
+            if upstream.tls.get()?.is_none() {
+                let report = checker.error(upstream.protocol.node, "`auto` without TLS");
+                checker.push(report.help("the master says what it speaks within TLS; write `http1` or `http2`"));
+            }
+            MasterProtocol::Auto
+        }
+    })
+}
+
+fn http2(http2: &file::MasterHttp2) -> Option<MasterHttp2> {
+    Some(MasterHttp2 {
+        max_streams: http2.max_streams.get()?.usize(),
+        ping_after: http2.ping_after.get()?.0,
+        ping_timeout: http2.ping_timeout.get()?.0,
     })
 }
 

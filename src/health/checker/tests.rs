@@ -155,7 +155,13 @@ impl Watch {
 
     fn update(&self) {
         let (master, check) = (Arc::clone(&self.master), self.check.clone());
-        self.checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check, tls: None }]);
+        self.checker.update(vec![MonitoredMaster {
+            master,
+            name: "dubai-1".into(),
+            check,
+            tls: None,
+            protocol: MasterProtocol::Http1,
+        }]);
     }
 
     fn said(&self) -> Vec<String> {
@@ -385,7 +391,13 @@ async fn a_name_that_cannot_be_looked_up_is_evidence() {
     };
     let checker = Checker::new(Handle::current(), Arc::new(on_change));
     let check = HealthCheck { timeout: PATIENCE, ..rare_check() };
-    checker.update(vec![MonitoredMaster { master, name: "dubai-1".into(), check: Some(check), tls: None }]);
+    checker.update(vec![MonitoredMaster {
+        master,
+        name: "dubai-1".into(),
+        check: Some(check),
+        tls: None,
+        protocol: MasterProtocol::Http1,
+    }]);
     let first = tokio::time::timeout(PATIENCE, hears.recv()).await.unwrap().unwrap();
     assert!(first.starts_with("master dubai-1 of bots: failed: name lookup of bot..invalid failed"), "{first}");
 }
