@@ -69,12 +69,6 @@ impl H2Stream {
         from.poll_trailers(cx).map_ok(Option::unwrap_or_default).map_err(io::Error::other)
     }
 
-    /// Whether the peer has said all, trailers included.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.pending.is_empty() && self.from.as_ref().is_none_or(RecvStream::is_end_stream)
-    }
-
     /// Waits for bytes, the end or an error.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.pending.is_empty() {

@@ -160,7 +160,10 @@ async fn a_connection_takes_as_many_streams_as_the_master_allows_and_then_there_
             let (stream, body) = second.request().await.expect("a request");
             second.answer(stream, &body).await;
         }
-        assert_eq!(baton.metric("baton_upstream_h2_streams", &[]).await, 3.0);
+        eventually("three are left", async || {
+            (baton.metric("baton_upstream_h2_streams", &[]).await == 3.0).then_some(())
+        })
+        .await;
         for (stream, body) in held {
             first.answer(stream, &body).await;
         }
@@ -415,6 +418,73 @@ async fn probes_speak_http_2_to_masters_that_do() {
     baton.until_health("b", "failed").await;
     let got = master.got();
     assert!(got.iter().all(|got| got.head.uri().path() == "/health" && got.body.is_empty()), "{got:?}");
+}
+
+#[tokio::test]
+async fn a_master_that_falls_silent_loses_its_requests_to_another() {
+    let _machine = among_others().await;
+    let (silent, other) = (FrameMaster::bind().await, H2Master::start().await);
+    let config = config(&[silent.address])
+        .master("other", other.address, "priority: 1")
+        .upstream("strategy: priority\nretry: { non_idempotent: true, per_try_timeout: 9s }")
+        .upstream("health_check: { interval: 9s, timeout: 9s, healthy_threshold: 1, http: { path: /health } }");
+    let baton = Baton::start_unprobed(&config);
+    let (baton, ()) = tokio::join!(baton, async {
+        let mut probe = silent.accept(&[]).await;
+        let (stream, _) = probe.request().await.expect("a probe");
+        probe.answer(stream, b"well").await;
+    });
+    baton.until_health("a", "healthy").await;
+    let mut client = Client::connect(baton.address()).await;
+    let (answer, ()) = tokio::join!(client.post("/", "once"), async {
+        let mut connection = silent.accept(&[]).await;
+        let (stream, _) = connection.request().await.expect("a request");
+        // From here on it accepts and says no more, to probes either.
+        let reset = connection.expect(RST_STREAM).await;
+        assert_eq!((reset.stream, &*reset.payload), (stream, &CANCEL.to_be_bytes()[..]));
+    });
+    assert_eq!((answer.status, &*answer.body), (200, "once"));
+    assert_eq!(baton.metric("baton_retries_total", &[("reason", "abandoned")]).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_try_that_takes_too_long_is_cancelled_and_made_elsewhere() {
+    let _machine = among_others().await;
+    let (slow, other) = (FrameMaster::bind().await, H2Master::start().await);
+    let config = config(&[slow.address])
+        .master("other", other.address, "priority: 1")
+        .upstream("strategy: priority\nretry: { non_idempotent: true, per_try_timeout: 300ms }");
+    let baton = Baton::start_unprobed(&config).await;
+    let mut client = Client::connect(baton.address()).await;
+    let (answer, ()) = tokio::join!(client.post("/", "once"), async {
+        let mut connection = slow.accept(&[]).await;
+        let (stream, _) = connection.request().await.expect("a request");
+        assert_eq!(connection.expect(RST_STREAM).await.stream, stream);
+    });
+    assert_eq!((answer.status, &*answer.body), (200, "once"));
+    assert_eq!(baton.metric("baton_retries_total", &[("reason", "timeout")]).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_body_that_was_on_its_way_to_a_refused_stream_begins_again() {
+    let _machine = among_others().await;
+    let master = FrameMaster::bind().await;
+    let baton = Baton::start_unprobed(&config(&[master.address])).await;
+    let mut client = Raw::connect(baton.address()).await;
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n").await;
+    let mut connection = master.accept(&[]).await;
+    let head = connection.expect(HEADERS).await;
+    assert_eq!(connection.expect(DATA).await.payload, b"first");
+    connection.reset(head.stream, REFUSED_STREAM).await;
+    let head = connection.expect(HEADERS).await;
+    assert_eq!(connection.expect(DATA).await.payload, b"first");
+    client.send("6\r\nsecond\r\n0\r\n\r\n").await;
+    assert_eq!(connection.expect(DATA).await.payload, b"second");
+    let end = connection.expect(DATA).await;
+    assert_eq!((end.flags & END_STREAM, &*end.payload), (END_STREAM, &b""[..]));
+    connection.answer(head.stream, b"done").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    client.expect("4\r\ndone\r\n0\r\n\r\n").await;
 }
 
 #[tokio::test]
