@@ -23,7 +23,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -48,6 +48,9 @@ pub struct Args {
     /// Name to answer with
     #[arg(long, default_value = "sample")]
     pub name: String,
+    /// Speak HTTP/2, without asking, as `protocol: http2` expects
+    #[arg(long)]
+    pub http2: bool,
 }
 
 /// How a master misbehaves. Health, faults and `/seen` stay reachable; everything else follows these.
@@ -69,7 +72,7 @@ pub struct Faults {
 /// # Errors
 /// When the address cannot be bound, or the name does not fit into a header.
 pub async fn run(args: Args) -> io::Result<()> {
-    let Args { listen, name } = args;
+    let Args { listen, name, http2 } = args;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
@@ -77,20 +80,25 @@ pub async fn run(args: Args) -> io::Result<()> {
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(master.clone(), stream))),
+            Ok((stream, _)) => drop(tokio::spawn(serve(master.clone(), stream, http2))),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
 /// One connection. Its errors concern nobody but its client, which sees them as a closed connection.
-async fn serve(master: Arc<Master>, stream: TcpStream) {
+async fn serve(master: Arc<Master>, stream: TcpStream, http2: bool) {
     // Answers are single small writes; waiting for more to send would only add latency.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let master = master.clone();
         async move { master.answer(request).await }
     });
+    if http2 {
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        return;
+    }
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service)
@@ -265,7 +273,7 @@ mod tests {
         let master = Arc::new(Master::new(name.into()).unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(master.clone(), stream));
+                tokio::spawn(serve(master.clone(), stream, false));
             }
         });
         address

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use hyper::Method;
 
+use crate::kit::config::PROBES;
 use crate::kit::directory::Directory;
 use crate::kit::h2_master::{
     CANCEL, DATA, END_HEADERS, END_STREAM, FrameMaster, Frames, H2Master, HEADERS, REFUSED_STREAM, RST_STREAM,
     STATUS_200, serve,
 };
 use crate::kit::http::Client;
+use crate::kit::process::Process;
 use crate::kit::raw::{Raw, RawMaster, header};
 use crate::kit::tls_master::{Asks, Authority, TlsMaster};
 use crate::kit::{Baton, Config, among_others, eventually};
@@ -485,6 +487,19 @@ async fn a_body_that_was_on_its_way_to_a_refused_stream_begins_again() {
     connection.answer(head.stream, b"done").await;
     assert!(client.head().await.starts_with("HTTP/1.1 200 "));
     client.expect("4\r\ndone\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn the_sample_master_can_be_one_that_speaks_http_2() {
+    let _machine = among_others().await;
+    let arguments = ["sample-master", "--http2", "--name", "sample"];
+    let mut master = Process::start("sample", &arguments);
+    let address = master.line("listening on ADDRESS", |line| line.strip_prefix("listening on ")?.parse().ok()).await;
+    let config = config(&[address]).upstream(PROBES);
+    let baton = Baton::start(&config).await;
+    baton.until_health("a", "healthy").await;
+    let answer = Client::connect(baton.address()).await.post("/webhook", "{}").await;
+    assert_eq!((answer.status, answer.master()), (200, "sample"));
 }
 
 #[tokio::test]
