@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminState};
@@ -159,6 +159,8 @@ struct Start {
 async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Failure> {
     let Start { config, hash, files, log_level, mut inherited } = start;
     let telemetry = Arc::new(Telemetry::new().map_err(|error| format!("cannot set up metrics: {error}"))?);
+    // From here on these two wait until they are listened to; not caught, they would end the process.
+    let (hangup, asked) = (caught(SignalKind::hangup())?, caught(SignalKind::user_defined2())?);
     let mut takeover = begin_takeover(replaces, &config, &mut inherited).await?;
     let listeners = bind_all(&config, &mut inherited)?;
     let admin_socket = match inherited.take(Role::Admin, "", &config.admin.address) {
@@ -204,18 +206,21 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
     verdicts(&snapshot, |_| true).await;
+    // Until here they simply end the process. Whoever reads that it is ready may send one at once.
+    let signals =
+        Signals { hangup, terminate: caught(SignalKind::terminate())?, interrupt: caught(SignalKind::interrupt())? };
     if let Some(takeover) = &mut takeover {
         takeover.ready(taken.numbers.clone()).await?;
-        taken.claim_files();
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
     announce(&control, &snapshot, listeners, &admin_address)?;
     if let Some(takeover) = takeover {
+        taken.claim_files();
         takeover.serving().await;
         control.telemetry.cold.counter(&names::UPGRADES, &["completed"]).increment(1);
     }
     control.supervisor.ready(snapshot.generation);
-    let end = watch_over(&control, files, upgrades).await?;
+    let end = watch_over(&control, files, signals, upgrades.until_succeeded(&control, asked)).await;
     if let End::Succeeded(Successor(peer)) = &end {
         control.supervisor.succeeded_by(peer.pid);
         tracing::info!(pid = peer.pid, "another process serves now");
@@ -428,15 +433,28 @@ enum End {
     Succeeded(Successor),
 }
 
-/// Reloads on SIGHUP and when a file changes, hands over when asked, until it is to end.
-async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>, upgrades: Upgrades) -> Result<End, String> {
-    let caught = |kind| signal(kind).map_err(|error| format!("cannot catch signals: {error}"));
-    let (mut hangup, mut terminate, mut interrupt) =
-        (caught(SignalKind::hangup())?, caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+fn caught(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot catch signals: {error}"))
+}
+
+/// Reloads on SIGHUP and when a file changes, and lets others take over, until it is to end.
+async fn watch_over(
+    control: &Arc<Control>,
+    files: Vec<PathBuf>,
+    signals: Signals,
+    succeeded: impl Future<Output = Successor>,
+) -> End {
+    let Signals { mut hangup, mut terminate, mut interrupt } = signals;
     let mut files = files::Files::watch(&control.path, files);
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     let mut pulse = control.supervisor.pulse().map(tokio::time::interval);
-    let mut succeeded = std::pin::pin!(upgrades.until_succeeded(control));
+    let mut succeeded = std::pin::pin!(succeeded);
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -450,9 +468,9 @@ async fn watch_over(control: &Arc<Control>, files: Vec<PathBuf>, upgrades: Upgra
             () = files.changed() => files.follow(control.reload(false).await),
             _ = upkeep.tick() => control.upkeep(),
             () = tick(&mut pulse) => control.supervisor.alive(),
-            _ = terminate.recv() => return Ok(End::Drain),
-            _ = interrupt.recv() => return Ok(End::Fast),
-            successor = &mut succeeded => return Ok(End::Succeeded(successor?)),
+            _ = terminate.recv() => return End::Drain,
+            _ = interrupt.recv() => return End::Fast,
+            successor = &mut succeeded => return End::Succeeded(successor),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Control;
@@ -88,13 +88,8 @@ impl Upgrades {
     }
 
     /// Serves requests to take over until one has come to its end: the new process accepts, this one is to drain. Dropped
-    /// before, it calls off what is under way.
-    ///
-    /// # Errors
-    /// When the signal cannot be caught.
-    pub async fn until_succeeded(self, control: &Control) -> Result<Successor, String> {
-        let mut asked =
-            signal(SignalKind::user_defined2()).map_err(|error| format!("cannot catch signals: {error}"))?;
+    /// before, it calls off what is under way. `asked` is SIGUSR2.
+    pub async fn until_succeeded(self, control: &Control, mut asked: Signal) -> Successor {
         loop {
             let Some(door) = &self.door else {
                 asked.recv().await;
@@ -102,7 +97,7 @@ impl Upgrades {
                 continue;
             };
             match self.attempt(door, &mut asked, control).await {
-                Ok(successor) => return Ok(successor),
+                Ok(successor) => return successor,
                 Err(failure) => tell(control, &failure),
             }
         }
