@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use baton::balance::affinity::Pins;
 use baton::balance::{Balancer, Key, Options, Place, Spec, View, stable_hash};
 use baton::config::model::{
-    Access, HostPattern, ListenAddress, Listener, ListenerLimits, Match, PathPattern, Route, StrategyKind,
+    Access, HostPattern, Http2, ListenAddress, Listener, ListenerLimits, Match, PathPattern, Route, StrategyKind,
 };
 use baton::config::{self, System};
 use baton::exchange::headers::{Forwarding, write_request_head};
@@ -133,6 +133,7 @@ fn listener() -> Listener {
             requests_per_connection: 0,
             tunnel_timeout: never,
         },
+        http2: Http2 { enabled: true, max_concurrent_streams: 128 },
     }
 }
 

@@ -19,8 +19,10 @@ use crate::exchange::local::Local;
 use crate::listener::accept::{Accepted, LANE_DEPTH, Lane, Socket};
 use crate::net::stream::Stream;
 use crate::net::watch::SWEEP_INTERVAL;
-use crate::proxy::http::connection::{Connection, DRAIN_GRACE, Shared};
+use crate::proxy::http::connection::Connection;
 use crate::proxy::http::entrance::{Entrance, Peer};
+use crate::proxy::http::shared::Shared;
+use crate::proxy::linger::DRAIN_GRACE;
 use crate::proxy::tcp;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::WorkerLog;
@@ -87,7 +89,7 @@ pub fn start(index: usize, supplies: Supplies) -> io::Result<Worker> {
 async fn run(supplies: Supplies, mut incoming: mpsc::Receiver<Accepted>, load: Arc<AtomicUsize>) {
     let Supplies { published, metrics, log, mut phase } = supplies;
     let local = Rc::new(Local::new(&published, metrics));
-    let shared = Rc::new(Shared { local: local.clone(), log, scratch: RefCell::default() });
+    let shared = Rc::new(Shared::new(local.clone(), log));
     let crew =
         Rc::new(Crew { shared, load, open: Cell::new(0), emptied: Notify::new(), entrances: RefCell::default() });
     spawn_local(sweep(crew.shared.clone()));

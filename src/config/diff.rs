@@ -10,7 +10,7 @@ use std::fmt::Display;
 
 use super::model::{
     Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAuth, Config,
-    Geo, HealthCheck, HostPattern, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterHttp2,
+    Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterHttp2,
     MasterLimits, MasterProtocol, MasterTls, Match, OutlierDetection, Overload, PathPattern, Pool, Probe, RateKey,
     RateLimit, Retry, RetryBudget, Route, Tcp, Tls, TlsVersion, Upstream,
 };
@@ -160,7 +160,8 @@ fn globals(config: &Config) -> Values {
 }
 
 fn listener((listener, config): &(&Listener, &Config)) -> Values {
-    let Listener { name: _, address, tcp, tls, trusted_proxies, access, limits } = listener;
+    let Listener { name: _, address, tcp, tls, trusted_proxies, access, limits, http2 } = listener;
+    let Http2 { enabled, max_concurrent_streams } = http2;
     let ListenerLimits {
         connections,
         client_ipv6_prefix,
@@ -198,6 +199,8 @@ fn listener((listener, config): &(&Listener, &Config)) -> Values {
         ("limits.lifetime", some(show_time(*lifetime))),
         ("limits.requests_per_connection", some(requests_per_connection)),
         ("limits.tunnel_timeout", some(show_time(*tunnel_timeout))),
+        ("http2.enabled", some(enabled)),
+        ("http2.max_concurrent_streams", some(max_concurrent_streams)),
     ];
     values.extend(networks(access.as_ref()));
     if let Some(settings) = tls {

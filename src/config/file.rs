@@ -78,6 +78,8 @@ shape! {
         access: Option<Access>,
         /// Bounds on what one connection may ask for.
         limits: ListenerLimits = "{}",
+        /// HTTP/2: offered in the handshake of TLS, and taken from clients of a plain listener that begin with it.
+        http2: Http2 = "{}",
     }
     later { "proxy_protocol" }
 
@@ -156,6 +158,14 @@ shape! {
         /// A tunnel, such as a WebSocket, and a connection of a `tcp` listener are closed after this time without a byte
         /// either way.
         tunnel_timeout: Time = "1h",
+    }
+
+    /// HTTP/2 on a listener.
+    struct Http2 {
+        /// `false` leaves HTTP/1.1 only.
+        enabled: Bool = "true",
+        /// Requests that one connection may have under way.
+        max_concurrent_streams: Int<1, 10_000> = "128",
     }
 
     /// A match on a request, and where it goes.

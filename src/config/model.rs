@@ -74,6 +74,16 @@ pub struct Listener {
     /// `None` lets everybody in.
     pub access: Option<Access>,
     pub limits: ListenerLimits,
+    pub http2: Http2,
+}
+
+/// HTTP/2 on a listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Http2 {
+    /// Default true.
+    pub enabled: bool,
+    /// Requests under way on one connection. Default 128.
+    pub max_concurrent_streams: u32,
 }
 
 /// A listener that passes bytes on as they come.

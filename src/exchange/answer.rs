@@ -118,6 +118,12 @@ impl Answer {
         (response, &self.connection.buffer.filled()[..response.length])
     }
 
+    /// Whether what was given of the body is all of it, and no trailers follow.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        matches!(self.reader, Reader::Done) && self.trailers.is_empty()
+    }
+
     /// What is here of the body; `None` when more has to be waited for.
     ///
     /// # Errors

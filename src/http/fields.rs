@@ -88,6 +88,14 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
+/// Names and trimmed values of header lines that have been parsed before; each ends with its line end.
+pub fn lines(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
+}
+
 /// A `Content-Length` value: digits only, no sign, no list (RFC 9112 section 6.3).
 #[must_use]
 pub fn content_length(value: &[u8]) -> Option<u64> {

@@ -110,6 +110,11 @@ impl Response {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// Names and values of the header lines that go on to the client.
+    pub fn fields<'b>(&'b self, raw: &'b [u8]) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
+        self.kept.iter().flat_map(|&(start, end)| fields::lines(&raw[start..end]))
+    }
+
     /// Whether this is an interim response that the final one will follow.
     #[must_use]
     pub fn is_interim(&self) -> bool {

@@ -1,4 +1,7 @@
 //! The client's side of the data path.
 
+pub mod h2;
 pub mod http;
+pub mod linger;
+pub mod replay;
 pub mod tcp;

@@ -31,6 +31,7 @@ fn listener(name: &str) -> Listener {
             requests_per_connection: 0,
             tunnel_timeout: Duration::ZERO,
         },
+        http2: crate::config::model::Http2 { enabled: false, max_concurrent_streams: 1 },
     }
 }
 

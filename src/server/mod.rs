@@ -35,7 +35,7 @@ use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, SocketFile, bind};
 use crate::listener::handover::Role;
 use crate::listener::inherit::Inherited;
-use crate::proxy::http::connection::DRAIN_GRACE;
+use crate::proxy::linger::DRAIN_GRACE;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, LogLevel};

@@ -192,6 +192,10 @@ words! {
         ClientCertificateExpired = "client-certificate-expired",
         ClientCertificateRevoked = "client-certificate-revoked",
         ClientNameNotAllowed = "client-name-not-allowed",
+        /// HTTP/2 that breaks the protocol; a stream or the connection was ended.
+        ProtocolError = "protocol-error",
+        /// More resets, pings or the like over HTTP/2 than anybody has reason to send; the connection was ended.
+        Flood = "flood",
     }
 }
 

@@ -60,7 +60,7 @@ pub fn gate(listener: &Listener) -> Result<Option<Arc<Gate>>, TlsError> {
     let Some(tls) = &listener.tls else { return Ok(None) };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let loaded = tls.certificates.iter().map(|files| load(files, &provider)).collect::<Result<Vec<_>, _>>()?;
-    let mut config = server_config(&listener.name, tls, &loaded, &provider)?;
+    let mut config = server_config(&listener.name, tls, &loaded, &provider, listener.http2.enabled)?;
     if listener.tcp.is_some() {
         // What the bytes are is between the client and the master.
         config.alpn_protocols.clear();
@@ -79,6 +79,7 @@ fn server_config(
     tls: &Tls,
     certificates: &[Loaded],
     provider: &Arc<CryptoProvider>,
+    http2: bool,
 ) -> Result<ServerConfig, TlsError> {
     let first = tls.certificates.first().map(|files| files.cert.clone()).unwrap_or_default();
     let wrong = |error: rustls::Error| TlsError::new(&first, error.to_string());
@@ -93,7 +94,7 @@ fn server_config(
         None => (builder.with_no_client_auth(), Vec::new()),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Table::build(certificates)));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     // Early data can be replayed by whoever saw it, and a webhook is not to be delivered twice.
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 1;

@@ -11,6 +11,7 @@ mod bodies;
 mod client_certificates;
 mod demo;
 mod destination;
+mod h2;
 mod h2_to_masters;
 mod handshakes;
 mod hostile;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::super::diagnostic::code;
 use super::super::file::{self, File};
-use super::super::model::{CertificateFiles, ClientAuth, ListenAddress, Listener, ListenerLimits, Tls, TlsVersion};
+use super::super::model::{
+    CertificateFiles, ClientAuth, Http2, ListenAddress, Listener, ListenerLimits, Tls, TlsVersion,
+};
 use super::super::shape::At;
 use super::super::tree::NodeId;
 use super::super::units::{self, ClientAuthMode, FilePath, Listen};
@@ -18,6 +20,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File
         None => None,
     };
     let bounds = listener.limits.get()?;
+    let http2 = listener.http2.get()?;
     let trusted = checker.set("network", &listener.trusted_proxies)?;
     let access = limits::access(checker, &listener.access)?;
     Some(Listener {
@@ -42,6 +45,10 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File
             lifetime: bounds.lifetime.get()?.0,
             requests_per_connection: bounds.requests_per_connection.get()?.0,
             tunnel_timeout: bounds.tunnel_timeout.get()?.0,
+        },
+        http2: Http2 {
+            enabled: http2.enabled.get()?.0,
+            max_concurrent_streams: http2.max_concurrent_streams.get()?.u32(),
         },
     })
 }

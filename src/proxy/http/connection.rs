@@ -1,20 +1,21 @@
 //! The life of a client's connection.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
 
 use super::client::{Asking, Body, Client};
 use super::entrance::{Entrance, Peer};
 use super::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
 use super::respond;
+use super::shared::{Shared, Told};
 use super::tunnel;
 use super::upload::{Upload, UploadLimits};
 use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
 use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::load::Admitted;
-use crate::exchange::local::{Generation, Led, Local};
+use crate::exchange::local::{Generation, Led};
 use crate::exchange::{ClientEnd, End, Exchange, Failed};
 use crate::http::problem::Problem;
 use crate::http::redirect;
@@ -25,33 +26,13 @@ use crate::limits::tenure::Tenure;
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
-use crate::telemetry::access_log::{WorkerLog, entry::Entry};
+use crate::proxy::h2;
+use crate::proxy::linger::{LINGER, linger};
 use crate::telemetry::hot::{ListenerSlot, Refusal};
 use crate::upstream::connection::Pool;
 
-/// How long a client that was refused is listened to before the connection is closed: closing while bytes arrive would
-/// reset the connection and could take the answer with it.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Bytes listened to meanwhile.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
-
-/// How long an idle connection stays open when its worker drains: a request may be on its way, or in the kernel, and to
-/// close on it loses it.
-pub const DRAIN_GRACE: Duration = Duration::from_millis(100);
-
-/// What a worker's connections share.
-#[derive(Debug)]
-pub struct Shared {
-    pub local: Rc<Local>,
-    pub log: WorkerLog,
-    /// Scratch buffers waiting for a request.
-    pub scratch: std::cell::RefCell<Vec<Box<Scratch>>>,
-}
-
-/// Scratch buffers kept, and the size up to which one is worth keeping.
-const SCRATCH_MAX: usize = 64;
-const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+/// What a request head would be of the bytes that HTTP/2 begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// A client's connection.
 #[derive(Debug)]
@@ -67,21 +48,11 @@ pub struct Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Request,
+    /// The client began with the preface of HTTP/2.
+    Http2,
     /// Close, after letting the client read the answer.
     Linger,
     Close,
-}
-
-/// What the log says about a request.
-#[derive(Debug, Clone, Copy)]
-struct Told {
-    status: u16,
-    led: Led,
-    attempts: u32,
-    bytes_in: u64,
-    bytes_out: u64,
-    protocol: Version,
-    end: &'static str,
 }
 
 impl Connection {
@@ -95,23 +66,36 @@ impl Connection {
 
     /// Answers requests until the connection ends.
     pub async fn run(mut self) {
+        if self.client.stream.is_h2() {
+            return self.into_h2().await;
+        }
+        let mut fresh = true;
         loop {
             let generation = self.shared.local.generation();
             let Some(position) = self.entrance.position(&generation) else { break };
-            let limits = generation.snapshot.config.listeners[position].limits.clone();
+            let listener = &generation.snapshot.config.listeners[position];
+            let prior_knowledge = std::mem::take(&mut fresh) && listener.http2.enabled && !self.client.stream.is_tls();
+            let limits = listener.limits.clone();
             drop(generation);
             if !self.idle(clock::micros(limits.idle_timeout)).await {
                 break;
             }
-            match self.request(&limits).await {
+            match self.request(&limits, prior_knowledge).await {
                 Next::Request => self.client.buffer.release(),
                 Next::Linger => {
-                    self.linger().await;
+                    linger(&self.client.stream, &self.watched).await;
                     break;
                 }
+                Next::Http2 => return self.into_h2().await,
                 Next::Close => break,
             }
         }
+    }
+
+    /// Goes on in HTTP/2. Boxed, for a connection that does not is not to be as large.
+    fn into_h2(self) -> Pin<Box<dyn Future<Output = ()>>> {
+        let Self { shared, entrance, peer, tenure, client: Client { stream, buffer, .. }, watched } = self;
+        Box::pin(h2::connection::Connection::new(watched, shared, entrance, stream, buffer, peer, tenure).run())
     }
 
     /// Waits for the first bytes of a request, without a buffer until they are there. False when the connection is to be
@@ -147,19 +131,18 @@ impl Connection {
         .await
     }
 
-    async fn request(&mut self, limits: &ListenerLimits) -> Next {
-        let mut scratch = self.shared.scratch.borrow_mut().pop().unwrap_or_default();
-        let next = self.request_with(limits, &mut scratch).await;
-        let small = scratch.head.capacity().max(scratch.out.capacity()) <= SCRATCH_BYTES_MAX;
-        let mut kept = self.shared.scratch.borrow_mut();
-        if small && kept.len() < SCRATCH_MAX {
-            kept.push(scratch);
-        }
+    async fn request(&mut self, limits: &ListenerLimits, prior_knowledge: bool) -> Next {
+        let mut scratch = self.shared.scratch();
+        let next = self.request_with(limits, prior_knowledge, &mut scratch).await;
+        self.shared.give_back(scratch);
         next
     }
 
-    async fn request_with(&mut self, limits: &ListenerLimits, scratch: &mut Scratch) -> Next {
+    async fn request_with(&mut self, limits: &ListenerLimits, prior_knowledge: bool, scratch: &mut Scratch) -> Next {
         let length = match self.read_head(limits).await {
+            Ok(Some(length)) if prior_knowledge && self.client.buffer.filled()[..length] == *PREFACE => {
+                return Next::Http2;
+            }
             Ok(Some(length)) => length,
             Ok(None) => return Next::Close,
             Err((problem, counted)) => {
@@ -326,7 +309,7 @@ impl Connection {
             attempts: answer.attempts,
             bytes_in,
             bytes_out: outcome.written,
-            protocol: prepared.version,
+            protocol: prepared.version.name(),
             end: outcome.passed.word(),
         };
         answer.settle(outcome.passed, &generation.upstreams[prepared.upstream]);
@@ -408,7 +391,7 @@ impl Connection {
             attempts: answer.attempts,
             bytes_in: moved.to_master,
             bytes_out: moved.to_client,
-            protocol: prepared.version,
+            protocol: prepared.version.name(),
             end: "tunnel-closed",
         };
         self.tell(generation, &told, scratch, started);
@@ -455,7 +438,7 @@ impl Connection {
             attempts: failed.attempts,
             bytes_in: received,
             bytes_out: scratch.out.len() as u64,
-            protocol: prepared.version,
+            protocol: prepared.version.name(),
             end: failed.end.word(),
         };
         self.tell(generation, &told, scratch, started);
@@ -486,7 +469,7 @@ impl Connection {
             attempts: 0,
             bytes_in: 0,
             bytes_out: scratch.out.len() as u64,
-            protocol: refused.protocol,
+            protocol: refused.protocol.name(),
             end: if refused.counted.is_some() { "refused" } else { "redirected" },
         };
         let generation = self.shared.local.generation();
@@ -528,57 +511,9 @@ impl Connection {
         }
     }
 
-    /// Ends our side and listens until the client ends its own, for a moment.
-    async fn linger(&mut self) {
-        self.watched.arm(clock::now().saturating_add(clock::micros(LINGER)));
-        let listen = async {
-            self.client.stream.shutdown().await?;
-            let mut heard = 0;
-            while heard < LINGER_BYTES_MAX && !self.client.half_closed {
-                self.client.buffer.consume(usize::MAX);
-                self.client.buffer.reserve(BUFFER_BYTES);
-                match self.client.buffer.fill(&self.client.stream).await? {
-                    0 => break,
-                    count => heard += count,
-                }
-            }
-            std::io::Result::Ok(())
-        };
-        // Whatever happens here, the connection is closed next.
-        let _ = self.watched.guard(listen).await;
-    }
-
     /// Counts the request and writes its log line.
     fn tell(&self, generation: &Generation, told: &Told, scratch: &Scratch, started: Micros) {
-        let duration_micros = clock::now().saturating_sub(started);
-        generation.series(&self.shared.local.metrics, told.led).record(told.status, duration_micros);
-        if !self.shared.log.is_on() {
-            return;
-        }
-        let mut line = scratch.head.splitn(3, |byte| *byte == b' ');
-        let method = line.next().unwrap_or_default();
-        let target = if scratch.asked.is_empty() { line.next().unwrap_or_default() } else { &scratch.asked };
-        let route = told.led.route.map(|route| &generation.snapshot.config.routes[route]);
-        let upstream = generation.upstream_of(told.led);
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.shared.log.write(&Entry {
-            unix_millis: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
-            request_id: &scratch.request_id,
-            client: self.peer.address,
-            method,
-            host: &scratch.host,
-            path: target.split(|byte| *byte == b'?').next().unwrap_or_default(),
-            protocol: if told.protocol == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
-            status: told.status,
-            bytes_in: told.bytes_in,
-            bytes_out: told.bytes_out,
-            duration_micros,
-            route: route.map(|route| &*route.name),
-            upstream: upstream.map(|upstream| &*upstream.name),
-            master: upstream.zip(told.led.master).map(|(upstream, master)| &*upstream.masters[master].name),
-            attempts: told.attempts,
-            end: told.end,
-        });
+        self.shared.tell(&self.peer, generation, told, scratch, started);
     }
 }
 

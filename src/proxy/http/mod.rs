@@ -11,5 +11,6 @@ pub mod connection;
 pub mod entrance;
 pub mod prepare;
 pub mod respond;
+pub mod shared;
 pub mod tunnel;
 pub mod upload;

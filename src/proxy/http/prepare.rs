@@ -442,6 +442,7 @@ mod tests {
                 requests_per_connection: 0,
                 tunnel_timeout: Duration::ZERO,
             },
+            http2: crate::config::model::Http2 { enabled: false, max_concurrent_streams: 1 },
         };
         let raw = format!("GET / HTTP/1.1\r\nHost: a\r\n{forwarded}\r\n");
         let request = Request::parse(raw.as_bytes()).unwrap();

@@ -1,8 +1,8 @@
 //! A request body on its way to a master, piece by piece and without its framing.
 //!
 //! Bytes go from the client's buffer through one outgoing buffer to the master, and no faster than the master takes them:
-//! nothing is read from the client while something is unsent. Up to a limit the outgoing bytes are kept, so that another
-//! attempt can start from the beginning; a body that outgrows it, or the worker's allowance, is tried once.
+//! nothing is read from the client while something is unsent. What is kept for another attempt is decided by
+//! [`crate::proxy::replay`].
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,20 +14,15 @@ use crate::exchange::{ClientEnd, Part};
 use crate::http::chunked::{ChunkedReader, Piece};
 use crate::limits::pace::Pace;
 use crate::net::buffer::BUFFER_BYTES;
+use crate::proxy::replay::Replay;
 
 /// A body being passed on.
 #[derive(Debug)]
 pub struct Upload {
     reader: Reader,
-    /// Bytes for the master: all since the start while they are kept for another attempt, else those not yet sent.
-    outgoing: Vec<u8>,
-    sent: usize,
+    outgoing: Replay,
     /// The trailer lines, once all is received.
     trailers: Vec<u8>,
-    kept: bool,
-    keep_max: usize,
-    load: Rc<Load>,
-    allowed: usize,
     received: u64,
     body_max: u64,
     pace: Pace,
@@ -56,13 +51,8 @@ impl Upload {
     pub fn new(length: Option<u64>, limits: UploadLimits, load: Rc<Load>) -> Self {
         Self {
             reader: length.map_or_else(|| Reader::Chunked(ChunkedReader::default()), |left| Reader::Length { left }),
-            outgoing: Vec::new(),
-            sent: 0,
+            outgoing: Replay::new(limits.keep_max, load),
             trailers: Vec::new(),
-            kept: true,
-            keep_max: limits.keep_max,
-            load,
-            allowed: 0,
             received: 0,
             body_max: limits.body_max,
             pace: limits.pace,
@@ -90,26 +80,19 @@ impl Upload {
 
     /// See [`crate::exchange::Requester::rewind`].
     pub fn rewind(&mut self) -> bool {
-        if self.kept {
-            self.sent = 0;
-        }
-        self.kept
+        self.outgoing.rewind()
     }
 
     /// See [`crate::exchange::Requester::sent`].
     pub fn sent(&mut self, count: usize) {
-        self.sent += count;
-        if !self.kept && self.sent == self.outgoing.len() {
-            self.outgoing.clear();
-            self.sent = 0;
-        }
+        self.outgoing.sent(count);
     }
 
     /// See [`crate::exchange::Requester::poll_body`].
     pub fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<Result<Part<'_>, ClientEnd>> {
         loop {
-            if self.sent < self.outgoing.len() {
-                return Poll::Ready(Ok(Part::Data(&self.outgoing[self.sent..])));
+            if !self.outgoing.unsent().is_empty() {
+                return Poll::Ready(Ok(Part::Data(self.outgoing.unsent())));
             }
             if self.is_received() {
                 return Poll::Ready(Ok(Part::End { trailers: &self.trailers }));
@@ -134,14 +117,13 @@ impl Upload {
 
     /// Moves what the client's buffer holds of the body to the outgoing bytes.
     fn take_in(&mut self, client: &mut Client) -> Result<(), ClientEnd> {
-        let before = self.outgoing.len();
         while !client.buffer.is_empty() {
             let input = client.buffer.filled();
             let used = match &mut self.reader {
                 Reader::Done => break,
                 Reader::Length { left } => {
                     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                    self.outgoing.extend_from_slice(&input[..length]);
+                    self.outgoing.push(&input[..length]);
                     self.received += length as u64;
                     *left -= length as u64;
                     if *left == 0 {
@@ -152,7 +134,7 @@ impl Upload {
                 Reader::Chunked(reader) => match reader.next(input).map_err(|_| ClientEnd::Malformed)? {
                     Piece::Data { used, length } => {
                         self.received += length as u64;
-                        self.outgoing.extend_from_slice(&input[used..used + length]);
+                        self.outgoing.push(&input[used..used + length]);
                         used + length
                     }
                     Piece::More { used } => used,
@@ -168,29 +150,6 @@ impl Upload {
                 return Err(ClientEnd::TooLarge);
             }
         }
-        if self.kept {
-            let grown = self.outgoing.len() - before;
-            self.kept = self.outgoing.len() <= self.keep_max && self.load.keep(grown);
-            if self.kept {
-                self.allowed += grown;
-            } else {
-                self.forget();
-            }
-        }
         Ok(())
-    }
-
-    /// Keeps only what is still to be sent.
-    fn forget(&mut self) {
-        // In a vector of its own size: what is no longer allowed must not stay allocated.
-        self.outgoing = self.outgoing.split_off(self.sent);
-        self.sent = 0;
-        self.load.give_back(std::mem::take(&mut self.allowed));
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.load.give_back(self.allowed);
     }
 }

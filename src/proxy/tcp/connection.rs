@@ -18,8 +18,8 @@ use crate::exchange::{End, Failed};
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
-use crate::proxy::http::connection::Shared;
 use crate::proxy::http::entrance::{Entrance, Peer};
+use crate::proxy::http::shared::Shared;
 use crate::telemetry::hot::{ListenerSlot, TcpEnd};
 use crate::upstream::connection::Pool;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::{self, Micros};
-use crate::proxy::http::connection::Shared;
+use crate::proxy::http::shared::Shared;
 use crate::snapshot::Upstream;
 use crate::telemetry::access_log::entry::Entry;
 use crate::telemetry::hot::{MasterSlot, TcpEnd};

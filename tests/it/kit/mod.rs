@@ -7,6 +7,7 @@
 pub mod baton;
 pub mod config;
 pub mod directory;
+pub mod h2;
 pub mod h2_master;
 pub mod http;
 pub mod load;
