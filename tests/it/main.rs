@@ -12,6 +12,7 @@ mod client_certificates;
 mod demo;
 mod destination;
 mod h2;
+mod h2_hostile;
 mod h2_to_masters;
 mod handshakes;
 mod hostile;
