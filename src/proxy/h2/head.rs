@@ -205,3 +205,80 @@ pub fn write_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request;
+    use proptest::prelude::*;
+
+    const KEY: &[u8] = b"000000000000000000000A==";
+
+    fn written(fields: &[(&str, &[u8])], ended: bool) -> Result<String, Unfit> {
+        let mut asked = Request::post("http://bot.example/path");
+        for (name, value) in fields {
+            asked = asked.header(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        let mut out = Vec::new();
+        write_request(&asked.body(()).unwrap(), ended, KEY, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn what_two_readers_could_understand_in_two_ways_is_refused() {
+        let table: &[&[(&str, &[u8])]] = &[
+            &[("transfer-encoding", b"chunked")],
+            &[("connection", b"close")],
+            &[("keep-alive", b"timeout=5")],
+            &[("upgrade", b"h2c")],
+            &[("te", b"gzip")],
+            &[("host", b"other.example")],
+            &[("host", b"bot.example"), ("host", b"bot.example")],
+            &[("content-length", b"5"), ("content-length", b"6")],
+            &[("content-length", b"+5")],
+            &[("x-padded", b" a")],
+        ];
+        for fields in table {
+            assert!(matches!(written(fields, false), Err(Unfit::Malformed(_))), "{fields:?}");
+        }
+        assert!(written(&[("content-length", b"5")], true).is_err(), "a length and no body");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_as_the_same_request(
+            method in "[A-BD-Z]{1,8}",
+            path in "/[a-z0-9/?=&.]{0,30}",
+            fields in prop::collection::vec(("x-[a-z]{1,8}", "[!-~]{1,20}"), 0..8),
+            length in prop::option::of(1u64..1_000_000),
+            ended in any::<bool>(),
+        ) {
+            let ended = ended && length.is_none();
+            let mut asked = Request::builder().method(&*method).uri(format!("http://bot.example{path}"));
+            for (name, value) in &fields {
+                asked = asked.header(name, value);
+            }
+            if let Some(length) = length {
+                asked = asked.header("content-length", length);
+            }
+            let (asked, mut raw) = (asked.body(()).unwrap(), Vec::new());
+            write_request(&asked, ended, KEY, &mut raw).unwrap();
+            let read = request::Request::parse(&raw).unwrap();
+            prop_assert_eq!((read.method, read.target, read.host), (&*method, &*path, Some("bot.example")));
+            let framing = match length {
+                Some(length) => Framing::Length(length),
+                None if ended => Framing::None,
+                None => Framing::Chunked,
+            };
+            prop_assert_eq!(read.framing, framing);
+            // Host, and what tells the length.
+            prop_assert_eq!(read.fields().len(), fields.len() + 1 + usize::from(!ended));
+            for (name, value) in asked.headers() {
+                let found = read.fields().iter().any(|field| {
+                    field.name.eq_ignore_ascii_case(name.as_str()) && field.value == value.as_bytes()
+                });
+                prop_assert!(found, "{name}");
+            }
+        }
+    }
+}
