@@ -8,6 +8,7 @@ use hyper::Method;
 
 use crate::kit::config::PROBES;
 use crate::kit::directory::Directory;
+use crate::kit::h2;
 use crate::kit::h2_master::{
     CANCEL, DATA, END_HEADERS, END_STREAM, FrameMaster, Frames, H2Master, HEADERS, REFUSED_STREAM, RST_STREAM,
     STATUS_200, serve,
@@ -500,6 +501,28 @@ async fn the_sample_master_can_be_one_that_speaks_http_2() {
     baton.until_health("a", "healthy").await;
     let answer = Client::connect(baton.address()).await.post("/webhook", "{}").await;
     assert_eq!((answer.status, answer.master()), (200, "sample"));
+}
+
+#[tokio::test]
+async fn a_call_passes_from_client_to_master_with_its_trailers_when_both_speak_http_2() {
+    let _machine = among_others().await;
+    let master = H2Master::start().await;
+    let baton = Baton::start_unprobed(&config(&[master.address])).await;
+    let mut client = h2::Client::connect(baton.address()).await;
+    let mut call = h2::post("/service/method", None);
+    call.headers_mut().insert("content-type", "application/grpc".parse().expect("a value"));
+    let (response, mut stream) = client.begin(call, false).await;
+    stream.send_data("hello".into(), false).expect("an open stream");
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().expect("a value"));
+    stream.send_trailers(trailers.clone()).expect("an open stream");
+    let answer = h2::answer(response).await.expect("an answer");
+    assert_eq!((answer.status, &*answer.body, answer.trailers), (200, &b"hello"[..], Some(trailers.clone())));
+    let got = &master.got()[0];
+    assert_eq!((&got.trailers, got.head.headers()["te"].as_bytes()), (&trailers, &b"trailers"[..]));
+    let large = "0123456789".repeat(30_000);
+    assert_eq!(client.post("/large", &large).await.body, large.as_bytes());
+    assert_eq!(client.get("/none").await.body, b"");
 }
 
 #[tokio::test]
