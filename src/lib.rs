@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` tells how it works and in which order to read it.
 
+pub mod acme;
 pub mod admin;
 pub mod balance;
 pub mod cli;

@@ -200,14 +200,14 @@ impl Drop for OpenConnection {
     }
 }
 
-/// `None` when the client was turned away, which is counted.
+/// `None` when the client was turned away, which is counted, or was an ACME server that has seen what it came for.
 async fn handshake(socket: std::net::TcpStream, gate: &Gate, entrance: &Entrance) -> Option<Stream> {
     let made = match TcpStream::from_std(socket) {
         Ok(socket) => entrance.handshakes.accept(socket, gate, &entrance.counters).await,
         Err(_) => Err(Refusal::Tls),
     };
     match made {
-        Ok(stream) => Some(Stream::tls(stream)),
+        Ok(stream) => stream.map(Stream::tls),
         Err(reason) => {
             entrance.counters.increment(ListenerSlot::Refused(reason));
             None

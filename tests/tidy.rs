@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pure cores",
         &[
+            "acme/schedule",
             "balance",
             "config",
             "exchange/budget",
@@ -42,7 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("mechanisms", &["exchange", "listener", "net", "snapshot", "telemetry", "tls", "upstream"]),
     ("data plane", &["proxy", "worker"]),
-    ("control plane", &["health"]), // but for its pure cores, above
+    ("control plane", &["acme", "health"]), // but for their pure cores, above
     ("admin", &["admin"]),
     ("assembly", &["cli", "demo", "lib", "main", "sample", "server"]),
 ];

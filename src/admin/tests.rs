@@ -32,6 +32,7 @@ impl Source for Fixed {
                 name: "gateway".to_owned(),
                 address: "127.0.0.1:8080".to_owned(),
                 tls: true,
+                acme: None,
                 certificates: vec![
                     CertificateView {
                         name: "bot.example".to_owned(),

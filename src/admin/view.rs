@@ -34,10 +34,20 @@ pub struct ListenerView {
     pub tls: bool,
     /// In use by new connections, in the order of the configuration.
     pub certificates: Vec<CertificateView>,
+    /// How it stands with the next certificate by ACME, where the listener asks for one.
+    pub acme: Option<AcmeView>,
     /// Open ones; counted by the admin API.
     pub connections: u64,
     /// Those of the connections that are tunnels; counted by the admin API.
     pub tunnels: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcmeView {
+    /// Why the last order failed.
+    pub error: Option<String>,
+    /// When the next one is due, in seconds since 1970; none while one is under way for the first time.
+    pub next_order: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

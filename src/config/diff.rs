@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    Access, AccessLog, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAuth, Config,
-    Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging, Master, MasterHttp2,
-    MasterLimits, MasterProtocol, MasterTls, Match, OutlierDetection, Overload, PathPattern, Pool, Probe, RateKey,
-    RateLimit, Retry, RetryBudget, Route, Tcp, Tls, TlsVersion, Upstream,
+    Access, AccessLog, Acme, AcmeChallenge, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker,
+    ClientAuth, Config, Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging,
+    Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match, OutlierDetection, Overload, PathPattern, Pool,
+    Probe, RateKey, RateLimit, Retry, RetryBudget, Route, Tcp, Tls, TlsVersion, Upstream,
 };
 use super::units::{show_rate, show_size, show_throughput, show_time};
 
@@ -217,7 +217,7 @@ fn version(version: TlsVersion) -> &'static str {
 }
 
 fn encryption(tls: &Tls) -> Values {
-    let Tls { certificates, min_version, client_auth } = tls;
+    let Tls { certificates, min_version, client_auth, acme } = tls;
     let pair = |files: &CertificateFiles| format!("{} with {}", files.cert.display(), files.key.display());
     let mut values =
         vec![("tls.certificates", list(certificates, pair)), ("tls.min_version", some(version(*min_version)))];
@@ -227,6 +227,20 @@ fn encryption(tls: &Tls) -> Values {
             ("tls.client_auth.ca", some(ca.display())),
             ("tls.client_auth.crl", crl.as_ref().map(|file| file.display().to_string())),
             ("tls.client_auth.allowed_names", list(allowed_names, Clone::clone)),
+        ]);
+    }
+    if let Some(Acme { directory, contact, domains, challenge, renew_before, ca }) = acme {
+        let challenge = match challenge {
+            AcmeChallenge::TlsAlpn01 => "tls-alpn-01",
+            AcmeChallenge::Http01 => "http-01",
+        };
+        values.extend([
+            ("tls.acme.directory", some(directory)),
+            ("tls.acme.contact", list(contact, Clone::clone)),
+            ("tls.acme.domains", list(domains, Clone::clone)),
+            ("tls.acme.challenge", some(challenge)),
+            ("tls.acme.renew_before", renew_before.map(show_time)),
+            ("tls.acme.ca", ca.as_ref().map(|path| path.display().to_string())),
         ]);
     }
     values

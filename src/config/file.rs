@@ -9,10 +9,10 @@ mod passage;
 use super::model::StrategyKind;
 use super::shape::{List, Switch, shape};
 use super::units::{
-    Affinity, Bool, ClientAuthMode, Country, Degrees, Delivery, FilePath, HeaderName, HeaderValue, Host, Int, Level,
-    Listen, Literal, Log, MasterAddress, MasterProtocol, Method, Name, Network, OnFailure, Phone, Pointer, ProbePath,
-    Protocol, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times, TlsName, TlsVersion, UrlPath,
-    Verify, WhenAllDown, Workers,
+    Affinity, Bool, Challenge, ClientAuthMode, Country, Degrees, Delivery, Email, FilePath, HeaderName, HeaderValue,
+    Host, HttpsUrl, Int, Level, Listen, Literal, Log, MasterAddress, MasterProtocol, Method, Name, Network, OnFailure,
+    Phone, Pointer, ProbePath, Protocol, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times,
+    TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 pub use destination::{Redirect, Share};
 pub use passage::{HeaderRules, HeaderSetting, Rewrite};
@@ -33,7 +33,7 @@ shape! {
         routes: List<Route> = "[]",
         /// Sets of masters, each with one policy.
         upstreams: List<Upstream>,
-        /// Durable state. This version keeps none: the key is there for files written for later ones.
+        /// Durable state, such as certificates by ACME.
         state: State = "{}",
         /// The admin API, `/metrics`, `/healthz` and `/readyz`.
         admin: Admin = "{}",
@@ -95,11 +95,32 @@ shape! {
     /// TLS of a listener.
     struct Tls {
         /// Chosen by the name that the client asks for (SNI). The first one serves names that no other one matches.
-        certificates: List<Certificate>,
+        certificates: List<Certificate> = "[]",
         /// The oldest version that clients may speak.
         min_version: TlsVersion = "1.2",
         /// Asks clients for a certificate. Left out, none is asked for.
         client_auth: Option<ClientAuth>,
+        /// Orders a certificate and renews it. It serves names that none of `certificates` has.
+        acme: Option<Acme>,
+    }
+
+    /// A certificate ordered from an ACME server. It is kept under `state.path`.
+    struct Acme {
+        /// URL of the server's directory.
+        directory: HttpsUrl = "https://acme-v02.api.letsencrypt.org/directory",
+        /// Names the certificate is for; wildcards cannot be proven by the challenges offered here.
+        domains: List<Host>,
+        /// E-mail addresses that the server may write to.
+        contact: List<Email> = "[]",
+        /// Must be `true`: that you have read the terms of service of the directory, and agree.
+        terms_of_service_agreed: Bool,
+        /// How the names are proven. `tls-alpn-01`: the server connects to this listener, which has to be reached on port 443.
+        /// `http-01`: it asks any `http` listener without TLS, which has to be reached on port 80.
+        challenge: Challenge = "tls-alpn-01",
+        /// How long before its end the certificate is renewed. Left out, a third of its validity; at most half of it.
+        renew_before: Option<Time>,
+        /// PEM file with the authorities that signed the certificate of the directory itself, if it is a private one.
+        ca: Option<FilePath>,
     }
 
     /// Certificates that clients show.

@@ -100,6 +100,30 @@ pub struct Tls {
     pub certificates: Vec<CertificateFiles>,
     pub min_version: TlsVersion,
     pub client_auth: Option<ClientAuth>,
+    /// A certificate for names that none of the files has.
+    pub acme: Option<Acme>,
+}
+
+/// A certificate ordered from an ACME server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Acme {
+    /// URL of the server's directory.
+    pub directory: String,
+    /// `mailto:` URLs.
+    pub contact: Vec<String>,
+    /// In lower case; at least one.
+    pub domains: Vec<String>,
+    pub challenge: AcmeChallenge,
+    /// `None`: a third of its validity.
+    pub renew_before: Option<Duration>,
+    /// PEM file with the authorities of the directory itself; `None` trusts those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcmeChallenge {
+    TlsAlpn01,
+    Http01,
 }
 
 /// Certificates that clients show.

@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::acme::manager::Manager;
 use crate::admin::{self, AdminState};
 use crate::config::{self, Diagnostics, Loaded, model};
 use crate::health::checker::{Change, Checker, Event, MonitoredMaster};
@@ -112,6 +113,7 @@ pub(crate) struct Control {
     /// Why the newest configuration was refused.
     config_error: Mutex<Option<String>>,
     expiry: Mutex<expiry::Told>,
+    acme: Manager,
 }
 
 /// Whether this process is to take another one's place.
@@ -182,6 +184,8 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     let acceptor = acceptor.map_err(|error| format!("cannot start the acceptor: {error}"))?;
     let checker = Checker::new(tokio::runtime::Handle::current(), on_change(telemetry.clone(), published.clone()));
     checker.update(monitored(&snapshot));
+    let acme = Manager::new(tokio::runtime::Handle::current(), telemetry.clone());
+    acme.update(&snapshot.config);
     let control = Arc::new(Control {
         path: path.to_owned(),
         published,
@@ -197,6 +201,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         hash: Mutex::new(hash),
         config_error: Mutex::default(),
         expiry: Mutex::default(),
+        acme,
     });
     let admin_address = admin_socket.address();
     // The socket of a process that still serves is that one's to answer.
@@ -463,6 +468,7 @@ async fn watch_over(
                     tracing::error!(%error, "cannot reopen the access log");
                 }
                 files.follow(control.reload(true).await);
+                control.acme.retry();
                 control.supervisor.ready(control.published.load().generation);
             }
             () = files.changed() => files.follow(control.reload(false).await),
@@ -496,6 +502,7 @@ async fn stop(
         tracing::info!("stopping; requests in flight have {} s to finish (drain_timeout)", patience.as_secs_f32());
     }
     control.acceptor.close_all();
+    control.acme.stop();
     phase.send_replace(Phase::Draining(grace));
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline && workers.iter().any(|worker| !worker.thread.is_finished()) {
@@ -535,7 +542,7 @@ impl Control {
             let gate = self.acceptor.address(&listener.name).and_then(|(_, gate)| gate);
             let ends: Vec<_> = gate
                 .iter()
-                .flat_map(|gate| &gate.certificates)
+                .flat_map(|gate| gate.certificates())
                 .filter_map(|facts| {
                     Some(expiry::Certificate {
                         listener: listener.name.clone(),

@@ -89,6 +89,7 @@ impl Control {
         // An upstream whose masters are all new would answer 503 until their first probes are back.
         verdicts(&snapshot, |upstream| upstream.masters.iter().all(|master| master.admission().tier() == Tier::Out))
             .await;
+        self.acme.update(&snapshot.config);
         self.published.store(snapshot.clone());
         self.carry_out(plan);
         *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use super::Control;
 use crate::admin::Source;
 use crate::admin::view::{
-    AccessLogDropped, CertificateView, ListenerView, MasterView, SpoolView, StatusView, UpstreamView,
+    AccessLogDropped, AcmeView, CertificateView, ListenerView, MasterView, SpoolView, StatusView, UpstreamView,
 };
 use crate::config::model;
 use crate::snapshot::Upstream;
 use crate::tls::certificate::Facts;
+use crate::tls::issued::Progress;
 use crate::upstream::admission::Tier;
 use crate::upstream::master::Master;
 
@@ -19,12 +20,17 @@ impl Source for Control {
         let snapshot = self.published.load_full();
         let listener = |listener: &model::Listener| {
             let (address, tls) = self.acceptor.address(&listener.name).unwrap_or_default();
-            let certificates = tls.iter().flat_map(|gate| &gate.certificates).map(certificate_view).collect();
+            let certificates = tls.iter().flat_map(|gate| gate.certificates()).map(certificate_view).collect();
+            let acme = tls.as_ref().and_then(|gate| gate.issued()).map(|issued| {
+                let Progress { error, next } = issued.progress();
+                AcmeView { error, next_order: next }
+            });
             ListenerView {
                 name: listener.name.clone(),
                 address,
                 tls: tls.is_some(),
                 certificates,
+                acme,
                 connections: 0,
                 tunnels: 0,
             }
@@ -66,8 +72,8 @@ fn health_score(upstreams: &[std::sync::Arc<Upstream>]) -> u32 {
     upstreams.iter().map(score).min().unwrap_or(100)
 }
 
-fn certificate_view(facts: &Facts) -> CertificateView {
-    CertificateView { name: facts.title().to_owned(), names: facts.dns_names.clone(), expires: facts.not_after }
+fn certificate_view(facts: Facts) -> CertificateView {
+    CertificateView { name: facts.title().to_owned(), expires: facts.not_after, names: facts.dns_names }
 }
 
 fn upstream_view(upstream: &Upstream) -> UpstreamView {

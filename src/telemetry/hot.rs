@@ -185,6 +185,8 @@ words! {
         TlsTimeout = "tls-timeout",
         /// Too many handshakes were under way, and this was the oldest.
         TlsOverload = "tls-overload",
+        /// None was issued yet.
+        NoCertificate = "no-certificate",
         ClientCertificateMissing = "client-certificate-missing",
         /// Signed by nobody known, or not fit for a client.
         ClientCertificateInvalid = "client-certificate-invalid",

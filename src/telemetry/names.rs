@@ -89,6 +89,9 @@ metrics! {
     CERTIFICATE_EXPIRY = Gauge "baton_certificate_expiry_timestamp_seconds" ["listener", "name"]
         "When a certificate in use ends, in seconds since 1970.";
 
+    ACME_ORDERS = Counter "baton_acme_orders_total" ["name", "outcome"]
+        "Orders of certificates by ACME by outcome: issued or failed.";
+
     // Masters.
     MASTER_HEALTH = Gauge "baton_master_health" ["upstream", "master"]
         "Health by probes: 0 unknown, 1 healthy, 2 degraded, 3 failed.";

@@ -32,7 +32,9 @@ pub struct Facts {
     pub dns_names: Vec<String>,
     /// The subject's common name, where it has exactly one.
     pub common_name: Option<String>,
-    /// End of the validity in seconds since 1970; `None` when it cannot be read.
+    /// Begin of the validity in seconds since 1970; `None` when it cannot be read.
+    pub not_before: Option<i64>,
+    /// End of the validity, likewise.
     pub not_after: Option<i64>,
 }
 
@@ -40,13 +42,22 @@ impl Facts {
     /// Reads what can be read; a certificate that is none has no facts.
     #[must_use]
     pub fn read(certificate: &CertificateDer<'_>) -> Self {
-        let not_after = not_after(certificate);
-        let Ok(parsed) = EndEntityCert::try_from(certificate) else { return Self { not_after, ..Self::default() } };
+        let (not_before, not_after) = validity(certificate).unzip();
+        let Ok(parsed) = EndEntityCert::try_from(certificate) else {
+            return Self { not_before, not_after, ..Self::default() };
+        };
         Self {
             dns_names: parsed.valid_dns_names().take(NAMES_MAX).map(str::to_ascii_lowercase).collect(),
             common_name: common_name(parsed.subject()),
+            not_before,
             not_after,
         }
+    }
+
+    /// From when to when it is valid.
+    #[must_use]
+    pub fn validity(&self) -> Option<(i64, i64)> {
+        self.not_before.zip(self.not_after)
     }
 
     /// What it is called in the status and in metrics: its first DNS name, else its common name.
@@ -81,8 +92,8 @@ fn expect<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     next(input).filter(|(found, _)| *found == tag).map(|(_, content)| content)
 }
 
-/// `Certificate.tbsCertificate.validity.notAfter` (RFC 5280 section 4.1).
-fn not_after(mut certificate: &[u8]) -> Option<i64> {
+/// `Certificate.tbsCertificate.validity` (RFC 5280 section 4.1).
+fn validity(mut certificate: &[u8]) -> Option<(i64, i64)> {
     let mut certificate = expect(&mut certificate, SEQUENCE)?;
     let mut body = expect(&mut certificate, SEQUENCE)?;
     if body.first() == Some(&VERSION) {
@@ -91,9 +102,8 @@ fn not_after(mut certificate: &[u8]) -> Option<i64> {
     expect(&mut body, INTEGER)?;
     let (_algorithm, _issuer) = (expect(&mut body, SEQUENCE)?, expect(&mut body, SEQUENCE)?);
     let mut validity = expect(&mut body, SEQUENCE)?;
-    let _not_before = next(&mut validity)?;
-    let (tag, text) = next(&mut validity)?;
-    time(tag, text)
+    let (begin, end) = (next(&mut validity)?, next(&mut validity)?);
+    Some((time(begin.0, begin.1)?, time(end.0, end.1)?))
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5) in seconds since 1970.
@@ -160,6 +170,7 @@ mod tests {
         for name in common_names {
             params.distinguished_name.push(DnType::CommonName, *name);
         }
+        params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(end.0, end.1, end.2);
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
     }
@@ -173,7 +184,7 @@ mod tests {
         ));
         assert_eq!(facts.dns_names, ["bot.example", "*.bot.example"]);
         assert_eq!(facts.common_name.as_deref(), Some("client.webhooks.fbclientcerts.com"));
-        assert_eq!((facts.not_after, facts.title()), (Some(1_930_003_200), "bot.example"));
+        assert_eq!((facts.validity(), facts.title()), (Some((1_577_836_800, 1_930_003_200)), "bot.example"));
     }
 
     #[test]
@@ -217,7 +228,7 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_that_are_no_certificate_give_nothing_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (not_after(&bytes), common_name(&bytes), time(UTC_TIME, &bytes), time(GENERALIZED_TIME, &bytes));
+            let _ = (validity(&bytes), common_name(&bytes), time(UTC_TIME, &bytes), time(GENERALIZED_TIME, &bytes));
             let _ = Facts::read(&bytes.into());
         }
 
@@ -229,7 +240,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] = byte;
             bytes.truncate(cut.index(bytes.len() + 1));
-            let _ = (not_after(&bytes), common_name(&bytes));
+            let _ = (validity(&bytes), common_name(&bytes));
             let _ = Facts::read(&bytes.into());
         }
     }

@@ -11,11 +11,13 @@ use std::io;
 use std::time::SystemTime;
 
 use rustls::{CertificateError, HandshakeKind};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::challenges;
 use super::client_auth::{NameNotAllowed, is_current};
 use super::server::Gate;
 use crate::telemetry::hot::{Handshake, ListenerCounters, ListenerSlot, Refusal};
@@ -36,7 +38,8 @@ struct Place<'a> {
 }
 
 impl Handshakes {
-    /// Makes the handshake on a new connection. Cancel-safe in that it then counts as ended.
+    /// Makes the handshake on a new connection. `None`: it was an ACME server's, and is over. Cancel-safe in that it then counts
+    /// as ended.
     ///
     /// # Errors
     /// Why the client was turned away; the connection is closed.
@@ -45,13 +48,13 @@ impl Handshakes {
         socket: TcpStream,
         gate: &Gate,
         counters: &ListenerCounters,
-    ) -> Result<TlsStream<TcpStream>, Refusal> {
+    ) -> Result<Option<TlsStream<TcpStream>>, Refusal> {
         let (_place, shed) = self.begin(gate.handshakes_max, counters);
-        let stream = tokio::select! {
+        let mut stream = tokio::select! {
             made = tokio::time::timeout(gate.timeout, make(socket, gate)) => match made {
                 Ok(made) => made.map_err(|error| {
                     tracing::debug!(%error, "a TLS handshake failed");
-                    refusal(&error)
+                    if gate.is_bare() { Refusal::NoCertificate } else { refusal(&error) }
                 })?,
                 Err(_) => return Err(Refusal::TlsTimeout),
             },
@@ -66,9 +69,14 @@ impl Handshakes {
                 return Err(Refusal::ClientCertificateExpired);
             }
         }
+        if session.alpn_protocol() == Some(challenges::ALPN) {
+            // The certificate was the answer.
+            let _ = stream.shutdown().await;
+            return Ok(None);
+        }
         let kind = if resumed { Handshake::Resumed } else { Handshake::Full };
         counters.increment(ListenerSlot::Handshake(kind));
-        Ok(stream)
+        Ok(Some(stream))
     }
 
     /// Counts one more, and ends the oldest when that makes too many.

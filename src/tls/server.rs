@@ -11,12 +11,14 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, crypto::aws_lc_rs, version};
 
 use super::certificate::Facts;
+use super::issued::{self, Issued};
 use super::sni::{Loaded, Table};
-use super::{client_auth, sessions};
+use super::{challenges, client_auth, sessions};
 use crate::config::model::{CertificateFiles, Listener, Tls, TlsVersion};
 
 /// Certificates that cannot be used. Says which file, and why.
@@ -48,8 +50,30 @@ pub struct Gate {
     pub timeout: Duration,
     /// Handshakes under way at once, in each worker.
     pub handshakes_max: usize,
-    /// In the order of the configuration.
-    pub certificates: Vec<Facts>,
+    /// Those of the configuration, in its order.
+    certificates: Vec<Facts>,
+    issued: Option<Arc<Issued>>,
+}
+
+impl Gate {
+    /// The certificates in use, one that was issued by ACME at the end.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<Facts> {
+        let issued = self.issued.as_ref().and_then(|issued| issued.certificate());
+        self.certificates.iter().cloned().chain(issued.map(|issued| issued.facts.clone())).collect()
+    }
+
+    /// What ACME brought, where the listener asks for it.
+    #[must_use]
+    pub fn issued(&self) -> Option<&Issued> {
+        self.issued.as_deref()
+    }
+
+    /// Whether there is nothing to show to a client yet.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.certificates.is_empty() && self.issued.as_ref().is_none_or(|issued| issued.certificate().is_none())
+    }
 }
 
 /// Builds the gate of a listener; `None` when it takes no TLS.
@@ -60,7 +84,8 @@ pub fn gate(listener: &Listener) -> Result<Option<Arc<Gate>>, TlsError> {
     let Some(tls) = &listener.tls else { return Ok(None) };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let loaded = tls.certificates.iter().map(|files| load(files, &provider)).collect::<Result<Vec<_>, _>>()?;
-    let mut config = server_config(&listener.name, tls, &loaded, &provider, listener.http2.enabled)?;
+    let issued = tls.acme.as_ref().map(|_| issued::to_listener(&listener.name));
+    let mut config = server_config(&listener.name, tls, &loaded, issued.clone(), &provider, listener.http2.enabled)?;
     if listener.tcp.is_some() {
         // What the bytes are is between the client and the master.
         config.alpn_protocols.clear();
@@ -70,6 +95,7 @@ pub fn gate(listener: &Listener) -> Result<Option<Arc<Gate>>, TlsError> {
         timeout: listener.limits.handshake_timeout,
         handshakes_max: listener.limits.handshakes,
         certificates: loaded.into_iter().map(|loaded| loaded.facts).collect(),
+        issued,
     };
     Ok(Some(Arc::new(gate)))
 }
@@ -78,6 +104,7 @@ fn server_config(
     name: &str,
     tls: &Tls,
     certificates: &[Loaded],
+    issued: Option<Arc<Issued>>,
     provider: &Arc<CryptoProvider>,
     http2: bool,
 ) -> Result<ServerConfig, TlsError> {
@@ -93,8 +120,16 @@ fn server_config(
         }
         None => (builder.with_no_client_auth(), Vec::new()),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(Table::build(certificates)));
+    let table = Table::build(certificates);
+    let acme = issued.is_some();
+    let mut config = match issued {
+        Some(issued) => builder.with_cert_resolver(Arc::new(WithIssued { table, issued })),
+        None => builder.with_cert_resolver(Arc::new(table)),
+    };
     config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    if acme {
+        config.alpn_protocols.push(challenges::ALPN.to_vec());
+    }
     // Early data can be replayed by whoever saw it, and a webhook is not to be delivered twice.
     config.max_early_data_size = 0;
     config.send_tls13_tickets = 1;
@@ -102,6 +137,44 @@ fn server_config(
     config.ticketer = sessions.tickets;
     config.session_storage = sessions.store;
     Ok(config)
+}
+
+/// Chooses among certificates of files and the one that ACME brought; and answers its server.
+#[derive(Debug)]
+struct WithIssued {
+    table: Table,
+    issued: Arc<Issued>,
+}
+
+impl ResolvesServerCert for WithIssued {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name();
+        // A server that validates asks for this protocol alone (RFC 8737 section 3); whoever else does gets nothing.
+        let mut protocols = hello.alpn().into_iter().flatten();
+        if protocols.next() == Some(challenges::ALPN) && protocols.next().is_none() {
+            return challenges::tls(name?);
+        }
+        if !self.table.has(name)
+            && let Some(issued) = self.issued.certificate()
+        {
+            return Some(issued.key.clone());
+        }
+        self.table.choose(name, hello.signature_schemes())
+    }
+}
+
+/// A key and its chain from one text in PEM.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn from_pem(pem: &str) -> Result<Loaded, String> {
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("not a PEM certificate: {error}"))?;
+    let facts = chain.first().map(Facts::read).ok_or("no certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| format!("not a PEM key: {error}"))?;
+    let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| error.to_string())?;
+    Ok(Loaded { key: Arc::new(key), facts })
 }
 
 fn versions(least: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {

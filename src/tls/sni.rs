@@ -55,7 +55,15 @@ impl Table {
         found.map(Vec::as_slice)
     }
 
-    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    /// Whether a certificate carries this name.
+    #[must_use]
+    pub fn has(&self, name: Option<&str>) -> bool {
+        self.named(name).is_some()
+    }
+
+    /// The certificate for a client; `None` when none fits.
+    #[must_use]
+    pub fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
         match self.named(name) {
             // With one there is no choice: that it does not fit is for the handshake to find out.

@@ -6,6 +6,7 @@
 
 mod kit;
 
+mod acme;
 mod affinity;
 mod bodies;
 mod client_certificates;

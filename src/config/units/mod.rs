@@ -5,6 +5,7 @@
 
 mod address;
 mod http;
+mod internet;
 mod quantity;
 mod rate;
 mod template;
@@ -13,11 +14,12 @@ mod words;
 
 pub use address::{Host, Listen, MasterAddress, Network, TlsName};
 pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
+pub use internet::{Email, HttpsUrl};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
 pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
 pub use template::{HeaderTemplate, NewHost, RedirectStatus, UrlScheme};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
 pub use words::{
-    Bool, ClientAuthMode, Delivery, Level, Log, MasterProtocol, OnFailure, Protocol, TlsVersion, Verify, WhenAllDown,
-    Workers,
+    Bool, Challenge, ClientAuthMode, Delivery, Level, Log, MasterProtocol, OnFailure, Protocol, TlsVersion, Verify,
+    WhenAllDown, Workers,
 };

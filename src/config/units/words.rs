@@ -119,6 +119,8 @@ words! {
     enum TlsVersion { V12 = "1.2", V13 = "1.3" }
     /// Whether a certificate is looked at.
     enum Verify { On = "on", Off = "off" }
+    /// How a name is proven.
+    enum Challenge { TlsAlpn01 = "tls-alpn-01", Http01 = "http-01" }
     /// Whether a client must show a certificate.
     enum ClientAuthMode { Require = "require", Request = "request" }
     /// What to do with a failed master's open connections.

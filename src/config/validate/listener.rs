@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use super::super::diagnostic::code;
 use super::super::file::{self, File};
 use super::super::model::{
-    CertificateFiles, ClientAuth, Http2, ListenAddress, Listener, ListenerLimits, Tls, TlsVersion,
+    AcmeChallenge, CertificateFiles, ClientAuth, Http2, ListenAddress, Listener, ListenerLimits, Tls, TlsVersion,
 };
 use super::super::shape::At;
 use super::super::tree::NodeId;
 use super::super::units::{self, ClientAuthMode, FilePath, Listen};
-use super::{Checker, limits, tcp};
+use super::{Checker, acme, limits, tcp};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File) -> Option<Listener> {
     let listener = at.get()?;
@@ -19,6 +19,11 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File
         Some(settings) => Some(tls(checker, settings)?),
         None => None,
     };
+    let proof = tls.as_ref().and_then(|tls| tls.acme.as_ref()).map(|acme| acme.challenge);
+    if proof == Some(AcmeChallenge::TlsAlpn01) && *listener.protocol.get()? != units::Protocol::Http {
+        let report = checker.error(listener.tls.node, "`tls-alpn-01` needs a listener of protocol `http`");
+        checker.push(report.help("write `challenge: http-01` under `acme`"));
+    }
     let bounds = listener.limits.get()?;
     let http2 = listener.http2.get()?;
     let trusted = checker.set("network", &listener.trusted_proxies)?;
@@ -54,7 +59,14 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File
 }
 
 fn tls(checker: &mut Checker<'_, '_>, settings: &file::Tls) -> Option<Tls> {
-    let certificates = checker.each(&settings.certificates, "certificate", certificate);
+    let acme = match settings.acme.get()? {
+        Some(settings) => Some(acme::check(checker, settings)?),
+        None => None,
+    };
+    let certificates = match (&acme, settings.certificates.get()) {
+        (Some(_), Some(none)) if none.is_empty() => Some(Vec::new()),
+        _ => checker.each(&settings.certificates, "certificate", certificate),
+    };
     let client_auth = match settings.client_auth.get()? {
         Some(auth) => Some(client_auth(checker, auth)?),
         None => None,
@@ -63,7 +75,7 @@ fn tls(checker: &mut Checker<'_, '_>, settings: &file::Tls) -> Option<Tls> {
         units::TlsVersion::V12 => TlsVersion::V12,
         units::TlsVersion::V13 => TlsVersion::V13,
     };
-    Some(Tls { certificates: certificates?, min_version, client_auth })
+    Some(Tls { certificates: certificates?, min_version, client_auth, acme })
 }
 
 fn client_auth(checker: &mut Checker<'_, '_>, auth: &file::ClientAuth) -> Option<ClientAuth> {

@@ -3,6 +3,7 @@
 //! Every check looks at values that are right in themselves and skips the rest, so that one mistake is one error; none
 //! stops the others. What comes out has no dangling name, no default left open and no contradiction.
 
+mod acme;
 mod destination;
 mod limits;
 mod listener;

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use super::challenge;
 use super::client::{Asking, Body, Client};
 use super::entrance::{Entrance, Peer};
 use super::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
@@ -174,6 +175,10 @@ impl Connection {
         };
         let last = self.tenure.ends_with_next(limits, || started);
         let (head, rest) = self.client.buffer.filled().split_at(length);
+        if let Some(proof) = challenge::answer(head) {
+            let told = self.write_out(proof.as_bytes()).await;
+            return if told.is_ok() { Next::Linger } else { Next::Close };
+        }
         let prepared = match inlet.prepare(head, rest.len(), scratch) {
             Ok(mut prepared) => {
                 prepared.keep_alive &= !last;

@@ -6,6 +6,7 @@
 //!                       └─────────┴─────────┴─────────┴─▶ refuse: a problem document
 //! ```
 
+pub mod challenge;
 pub mod client;
 pub mod connection;
 pub mod entrance;

@@ -4,6 +4,7 @@
 //! condition with a deadline; a process is ended by its handle when its owner goes; what a process said is shown when
 //! its test fails.
 
+pub mod acme;
 pub mod baton;
 pub mod config;
 pub mod directory;

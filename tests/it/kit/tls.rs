@@ -100,12 +100,23 @@ pub async fn handshake(to: SocketAddr, name: &str, config: Arc<ClientConfig>) ->
 
 /// The certificate given to a client that asks for this name; one that asks for an address names none.
 pub async fn served(to: SocketAddr, name: &str) -> CertificateDer<'static> {
+    offering(to, name, &[]).await.expect("a handshake")
+}
+
+/// [`served`], or nothing when the handshake fails.
+pub async fn seen(to: SocketAddr, name: &str) -> Option<CertificateDer<'static>> {
+    offering(to, name, &[]).await.ok()
+}
+
+/// [`served`] to a client that offers these protocols.
+pub async fn offering(to: SocketAddr, name: &str, protocols: &[&str]) -> std::io::Result<CertificateDer<'static>> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let anyone = Arc::new(Anyone(provider()));
-    let config = builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth();
-    let stream = handshake(to, name, Arc::new(config)).await.expect("a handshake");
+    let mut config = builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let stream = handshake(to, name, Arc::new(config)).await?;
     let chain = stream.get_ref().1.peer_certificates().expect("a server shows its certificate");
-    chain[0].clone().into_owned()
+    Ok(chain[0].clone().into_owned())
 }
 
 /// An authority that signs clients' certificates.
