@@ -296,7 +296,7 @@ fn route((route, config): &(&Route, &Config)) -> Values {
     values.extend(rate_limit.iter().flat_map(rates));
     values.extend(networks(access.as_ref()));
     values.extend(destination::values(config, to));
-    values.extend(passage::values(passage));
+    values.extend(passage::values(config, passage));
     values
 }
 

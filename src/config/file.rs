@@ -15,7 +15,7 @@ use super::units::{
     TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 pub use destination::{Redirect, Share};
-pub use passage::{HeaderRules, HeaderSetting, Rewrite};
+pub use passage::{HeaderRules, HeaderSetting, Mirror, Rewrite};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -220,6 +220,8 @@ shape! {
         response_headers: Option<HeaderRules>,
         /// Another path or host for the master. Left out, both reach it as they came.
         rewrite: Option<Rewrite>,
+        /// Copies requests to a second upstream, beside the one that answers.
+        mirror: Option<Mirror>,
     }
     later { "whatsapp" }
 

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 pub use destination::{Destination, Redirect, Share};
 use ipnet::IpNet;
-pub use passage::{HeaderRule, HeaderRules, HostRewrite, Part, Passage, PathRewrite, Rewrite, Template, Variable};
+pub use passage::{
+    HeaderRule, HeaderRules, HostRewrite, Mirror, Part, Passage, PathRewrite, Rewrite, Template, Variable,
+};
 
 /// A whole configuration. Listener, route and upstream names are unique, and every name that one of them mentions exists.
 #[derive(Debug, Clone, PartialEq)]

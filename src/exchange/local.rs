@@ -28,6 +28,8 @@ pub struct Local {
     published: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     generation: RefCell<Rc<Generation>>,
     random: Cell<u64>,
+    /// Copies of requests under way to mirrors.
+    pub copies: Cell<usize>,
 }
 
 /// A snapshot with this worker's pools and cells beside it. An exchange holds on to the one it began with.
@@ -82,6 +84,7 @@ impl Local {
             published: RefCell::new(Cache::new(published.clone())),
             generation: RefCell::new(Rc::new(generation)),
             random: Cell::new(ids::random_u64()),
+            copies: Cell::new(0),
         }
     }
 

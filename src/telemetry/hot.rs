@@ -229,6 +229,19 @@ words! {
 }
 
 words! {
+    /// What became of a request that a mirror was to get.
+    MirrorOutcome {
+        Answered = "answered",
+        /// No master of the mirror answered.
+        Failed = "failed",
+        /// Left out: enough copies were under way.
+        Busy = "busy",
+        /// Left out: the body was too large, or its length not known.
+        BodyTooLarge = "body-too-large",
+    }
+}
+
+words! {
     /// How a connection attempt to a master ended.
     ConnectOutcome {
         Opened = "opened",
@@ -331,11 +344,13 @@ pub enum UpstreamSlot {
     /// Retries the budget did not allow.
     BudgetExhausted,
     Retried(RetryReason),
+    Mirrored(MirrorOutcome),
 }
 
 impl UpstreamSlot {
     const RETRIED: usize = 1;
-    pub const COUNT: usize = Self::RETRIED + RetryReason::ALL.len();
+    const MIRRORED: usize = Self::RETRIED + RetryReason::ALL.len();
+    pub const COUNT: usize = Self::MIRRORED + MirrorOutcome::ALL.len();
 }
 
 impl Slot for UpstreamSlot {
@@ -343,6 +358,7 @@ impl Slot for UpstreamSlot {
         match self {
             Self::BudgetExhausted => 0,
             Self::Retried(reason) => Self::RETRIED + reason as usize,
+            Self::Mirrored(outcome) => Self::MIRRORED + outcome as usize,
         }
     }
 }
@@ -437,7 +453,8 @@ mod tests {
         every_slot_has_its_own_cell::<L, { L::COUNT }>(&listener);
 
         let retried = RetryReason::ALL.iter().map(|reason| U::Retried(*reason));
-        let upstream: Vec<U> = std::iter::once(U::BudgetExhausted).chain(retried).collect();
+        let mirrored = MirrorOutcome::ALL.iter().map(|outcome| U::Mirrored(*outcome));
+        let upstream: Vec<U> = std::iter::once(U::BudgetExhausted).chain(retried).chain(mirrored).collect();
         every_slot_has_its_own_cell::<U, { U::COUNT }>(&upstream);
 
         let connected = ConnectOutcome::ALL.iter().map(|outcome| M::Connected(*outcome));

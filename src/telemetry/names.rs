@@ -55,6 +55,8 @@ metrics! {
         "Attempts after the first one, by what ended the attempt before.";
     RETRY_BUDGET_EXHAUSTED = Counter "baton_retry_budget_exhausted_total" ["upstream"]
         "Retries not made because the retry budget was used up.";
+    MIRRORED = Counter "baton_mirrored_total" ["upstream", "outcome"]
+        "Requests that a mirror was to get, by what became of the copy.";
     STALE_REPLAYS = Counter "baton_stale_replays_total" ["upstream", "master"]
         "Requests sent again on a new connection because a pooled one had been closed by the master.";
     FAILED_ATTEMPTS = Counter "baton_failed_attempts_total" ["upstream", "master"]

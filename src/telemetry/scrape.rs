@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::exposition::Exposition;
 use super::histogram::Reading;
 use super::hot::{
-    CLASSES, ConnectOutcome, Counters, Handshake, ListenerSlot, MasterSlot, Refusal, RetryReason, RouteRefusal,
-    RouteSlot, SeriesReading, Slot, TcpEnd, UpstreamSlot,
+    CLASSES, ConnectOutcome, Counters, Handshake, ListenerSlot, MasterSlot, MirrorOutcome, Refusal, RetryReason,
+    RouteRefusal, RouteSlot, SeriesReading, Slot, TcpEnd, UpstreamSlot,
 };
 use super::names;
 use super::registry::{Registry, Rows};
@@ -102,6 +102,13 @@ fn write_upstreams(registry: &Registry, out: &mut Exposition) {
     let mut family = out.family(&names::RETRY_BUDGET_EXHAUSTED);
     for ([upstream], totals) in &rows {
         family.integer(&[upstream], at(totals, 0));
+    }
+    let slots: Vec<_> = MirrorOutcome::ALL.iter().map(|outcome| UpstreamSlot::Mirrored(*outcome)).collect();
+    let mut family = out.family(&names::MIRRORED);
+    for ([upstream], totals) in totals(registry.upstream_counters(), &slots) {
+        for (outcome, count) in MirrorOutcome::ALL.iter().zip(totals) {
+            family.integer(&[&upstream, outcome.word()], count);
+        }
     }
     let slots: Vec<_> = RetryReason::ALL.iter().map(|reason| UpstreamSlot::Retried(*reason)).collect();
     let mut family = out.family(&names::RETRIES);

@@ -20,6 +20,7 @@ mod hostile;
 mod limits;
 mod load;
 mod logs;
+mod mirror;
 mod overload;
 mod passage;
 mod passive;

@@ -1,10 +1,10 @@
 //! What a route changes on the way, as keys and values.
 
-use super::super::model::{HeaderRule, HeaderRules, HostRewrite, Passage, PathRewrite, Rewrite};
+use super::super::model::{Config, HeaderRule, HeaderRules, HostRewrite, Mirror, Passage, PathRewrite, Rewrite};
 use super::{Values, list, some};
 
-pub fn values(passage: &Passage) -> Values {
-    let Passage { request_headers, response_headers, rewrite } = passage;
+pub fn values(config: &Config, passage: &Passage) -> Values {
+    let Passage { request_headers, response_headers, rewrite, mirror } = passage;
     let mut values = Vec::new();
     if let Some(rules) = request_headers {
         values.extend(headers(["request_headers.remove", "request_headers.set", "request_headers.add"], rules));
@@ -24,6 +24,10 @@ pub fn values(passage: &Passage) -> Values {
             Some(HostRewrite::Master) => values.push(("rewrite.host", some("upstream"))),
             None => {}
         }
+    }
+    if let Some(Mirror { upstream, percent }) = mirror {
+        values.push(("mirror.upstream", config.upstreams.get(*upstream).map(|upstream| upstream.name.clone())));
+        values.push(("mirror.percent", some(percent)));
     }
     values
 }

@@ -1,7 +1,7 @@
 //! Keys of a route that change a request on its way to a master, or the answer on its way back.
 
 use super::super::shape::{List, shape};
-use super::super::units::{HeaderName, HeaderTemplate, NewHost, UrlPath};
+use super::super::units::{HeaderName, HeaderTemplate, Int, Name, NewHost, UrlPath};
 
 shape! {
     /// Changes to header fields: `remove` first, then `set`, then `add`. Framing and what concerns a single connection
@@ -34,5 +34,13 @@ shape! {
         /// `Host`: a host with or without a port, or `upstream` for the address of the master. `X-Forwarded-Host` says
         /// what the client asked for.
         host: Option<NewHost>,
+    }
+
+    /// A second upstream that gets copies of requests. Its answers are thrown away.
+    struct Mirror {
+        /// Name of the upstream.
+        upstream: Name,
+        /// Share of the requests that are copied.
+        percent: Int<1, 100> = "100",
     }
 }

@@ -6,6 +6,16 @@ pub struct Passage {
     pub request_headers: Option<Box<HeaderRules>>,
     pub response_headers: Option<Box<HeaderRules>>,
     pub rewrite: Option<Box<Rewrite>>,
+    pub mirror: Option<Mirror>,
+}
+
+/// A second upstream that gets copies of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirror {
+    /// Index into the upstreams.
+    pub upstream: usize,
+    /// Share of the requests that are copied, 1 to 100.
+    pub percent: u32,
 }
 
 /// Changes to header fields, in the order in which they apply. No name is one of framing or of a single connection, and no

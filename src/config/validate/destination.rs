@@ -10,7 +10,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<Route>, route: &Route, file:
     let (upstream, split, redirect) = (route.upstream.get()?, route.split.get()?, route.redirect.get()?);
     match (upstream, split, redirect) {
         (Some(_), None, None) => {
-            names(route).first().and_then(|name| known(checker, name, file)).map(Destination::Upstream)
+            answering(route).first().and_then(|name| known(checker, name, file)).map(Destination::Upstream)
         }
         (None, Some(shares), None) => self::split(checker, route, shares, file),
         (None, None, Some(rules)) => self::redirect(checker, route, rules, file),
@@ -27,14 +27,20 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<Route>, route: &Route, file:
     }
 }
 
-/// The names of upstreams that a route gives, right or wrong.
+/// The names of upstreams that a route gives, right or wrong, a mirror's too.
 pub fn names(route: &Route) -> Vec<At<Name>> {
+    let mirror = route.mirror.given().map(|mirror| mirror.upstream.clone());
+    answering(route).into_iter().chain(mirror).collect()
+}
+
+/// The names of those that answer.
+pub fn answering(route: &Route) -> Vec<At<Name>> {
     let one = route.upstream.given().map(|name| At::new(name.clone(), route.upstream.node));
     let shares = route.split.given().into_iter().flatten().filter_map(At::get);
     one.into_iter().chain(shares.map(|share| share.upstream.clone())).collect()
 }
 
-fn known(checker: &mut Checker<'_, '_>, name: &At<Name>, file: &File) -> Option<usize> {
+pub fn known(checker: &mut Checker<'_, '_>, name: &At<Name>, file: &File) -> Option<usize> {
     route::known_name(checker, name, &file.upstreams, |upstream| &upstream.name, "upstream")
 }
 
@@ -93,6 +99,7 @@ fn redirect(checker: &mut Checker<'_, '_>, route: &Route, rules: &file::Redirect
         (route.rewrite.node, route.rewrite.given().is_some()),
         (route.request_headers.node, route.request_headers.given().is_some()),
         (route.response_headers.node, route.response_headers.given().is_some()),
+        (route.mirror.node, route.mirror.given().is_some()),
     ] {
         if given {
             checker.push(checker.warning(node, "a route with a `redirect` does not read this"));

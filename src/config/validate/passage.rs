@@ -1,21 +1,41 @@
 //! What a route changes on the way: no rule may touch framing, and a rewrite has something to replace.
 
 use super::super::diagnostic::code;
-use super::super::file::{self, Route};
-use super::super::model::{HeaderRule, HeaderRules, Passage, PathRewrite, Rewrite};
+use super::super::file::{self, File, Route};
+use super::super::model::{HeaderRule, HeaderRules, Mirror, Passage, PathRewrite, Rewrite};
 use super::super::shape::{At, List};
 use super::super::units::{HeaderName, UrlPath};
-use super::Checker;
+use super::{Checker, destination};
 use crate::http::fields::Known;
 
-pub fn check(checker: &mut Checker<'_, '_>, route: &Route) -> Option<Passage> {
+pub fn check(checker: &mut Checker<'_, '_>, route: &Route, file: &File) -> Option<Passage> {
     let request_headers = header_rules(checker, &route.request_headers);
     let response_headers = header_rules(checker, &route.response_headers);
     let rewrite = match route.rewrite.get()? {
         Some(rules) => rewrite(checker, route, rules).map(|rewrite| Some(Box::new(rewrite))),
         None => Some(None),
     };
-    Some(Passage { request_headers: request_headers?, response_headers: response_headers?, rewrite: rewrite? })
+    let mirror = match route.mirror.get()? {
+        Some(rules) => mirror(checker, route, rules, file).map(Some),
+        None => Some(None),
+    };
+    Some(Passage {
+        request_headers: request_headers?,
+        response_headers: response_headers?,
+        rewrite: rewrite?,
+        mirror: mirror?,
+    })
+}
+
+fn mirror(checker: &mut Checker<'_, '_>, route: &Route, rules: &file::Mirror, file: &File) -> Option<Mirror> {
+    let upstream = destination::known(checker, &rules.upstream, file)?;
+    if destination::answering(route).iter().any(|name| name.get() == rules.upstream.get()) {
+        let message = format!("the upstream {} answers this route already", checker.show(rules.upstream.node));
+        let report = checker.error(rules.upstream.node, message);
+        checker.push(report.help("a mirror is another upstream, or requests would be worked on twice"));
+        return None;
+    }
+    Some(Mirror { upstream, percent: rules.percent.get()?.u32() })
 }
 
 /// `Some(None)` when there are none, `None` when they are wrong.

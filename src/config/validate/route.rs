@@ -25,7 +25,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
             check_times(checker, route, upstream);
         }
     }
-    let passage = passage::check(checker, route);
+    let passage = passage::check(checker, route, file);
     route.delivery.get()?;
     let rate_limit = limits::rate_limit(checker, &route.rate_limit);
     let access = limits::access(checker, &route.access);

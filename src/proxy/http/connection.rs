@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use super::challenge;
 use super::client::{Asking, Body, Client};
 use super::entrance::{Entrance, Peer};
+use super::mirror;
 use super::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
 use super::respond;
 use super::shared::{Shared, Told};
@@ -17,7 +18,7 @@ use crate::config::model::ListenerLimits;
 use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::load::Admitted;
 use crate::exchange::local::{Generation, Led};
-use crate::exchange::{ClientEnd, End, Exchange, Failed};
+use crate::exchange::{ClientEnd, End, Exchange, Failed, Requester};
 use crate::http::problem::Problem;
 use crate::http::redirect;
 use crate::http::request::{Framing, Version};
@@ -273,6 +274,7 @@ impl Connection {
             expects_continue: prepared.expects_continue,
             body,
         };
+        mirror::offer(&shared.local, generation, prepared, &scratch.head, asking.whole_body());
         let mut answer = match exchange.run(&mut asking).await {
             Ok(answer) => answer,
             Err(failed) => {

@@ -10,6 +10,7 @@ pub mod challenge;
 pub mod client;
 pub mod connection;
 pub mod entrance;
+pub mod mirror;
 pub mod prepare;
 pub mod respond;
 pub mod shared;

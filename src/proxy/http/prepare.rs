@@ -52,7 +52,7 @@ impl Scratch {
 }
 
 /// A request that has a route.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
     pub route: usize,
     pub upstream: usize,
