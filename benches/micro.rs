@@ -15,12 +15,14 @@ use arc_swap::ArcSwap;
 use baton::balance::affinity::Pins;
 use baton::balance::{Balancer, Key, Options, Place, Spec, View, stable_hash};
 use baton::config::model::{
-    Access, HostPattern, Http2, ListenAddress, Listener, ListenerLimits, Match, PathPattern, Route, StrategyKind,
+    Access, ClientAddress, HostPattern, Http2, ListenAddress, Listener, ListenerLimits, Match, PathPattern, PathRules,
+    Route, StrategyKind,
 };
 use baton::config::{self, System};
 use baton::exchange::headers::{Forwarding, write_request_head};
 use baton::exchange::local::Local;
 use baton::exchange::pick::{Tried, Wish};
+use baton::http::path;
 use baton::http::request::Request;
 use baton::http::scan::HeadScan;
 use baton::limits::buckets::Buckets;
@@ -117,6 +119,8 @@ fn listener() -> Listener {
         tls: None,
         trusted_proxies: Vec::new(),
         access: None,
+        client_address: ClientAddress::default(),
+        paths: PathRules::default(),
         limits: ListenerLimits {
             handshakes: 512,
             handshake_timeout: Duration::from_secs(10),
@@ -254,6 +258,12 @@ fn head(c: &mut Criterion) {
     group.bench_function("scan", |b| b.iter(|| HeadScan::default().find_end(black_box(HEAD)).unwrap()));
     group.bench_function("parse", |b| b.iter(|| Request::parse(black_box(HEAD)).unwrap().framing));
     let request = Request::parse(HEAD).unwrap();
+    let rules = PathRules::default();
+    for (name, target) in [("clean", request.target), ("encoded", "/api/files/true_12345%40c.us_3EB0.jpeg")] {
+        group.bench_function(format!("path/{name}"), |b| {
+            b.iter(|| path::judge(black_box(target), &rules).unwrap().len())
+        });
+    }
     let forwarding = Forwarding {
         client: "192.0.2.1",
         node: "192.0.2.1",

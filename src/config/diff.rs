@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    Access, AccessLog, Acme, AcmeChallenge, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker,
-    ClientAuth, Config, Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe, Listener, ListenerLimits, Logging,
-    Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match, OutlierDetection, Overload, PathPattern, Pool,
-    Probe, RateKey, RateLimit, Retry, RetryBudget, Route, Tcp, Tls, TlsVersion, Upstream,
+    Access, AccessLog, Acme, AcmeChallenge, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAddress,
+    ClientAuth, Config, DotSegments, Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe, Listener,
+    ListenerLimits, Logging, Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match, OutlierDetection,
+    Overload, PathPattern, PathRules, Pool, Probe, RateKey, RateLimit, RepeatedSlashes, Retry, RetryBudget, Route,
+    Strictness, Tcp, Tls, TlsVersion, Upstream,
 };
 use super::units::{show_rate, show_size, show_throughput, show_time};
 
@@ -123,6 +124,11 @@ fn some(value: impl Display) -> Option<String> {
     Some(value.to_string())
 }
 
+/// The word that a configuration uses for it.
+fn word<T: PartialEq>(words: &[(T, &'static str)], value: T) -> Option<String> {
+    words.iter().find(|(known, _)| *known == value).map(|(_, word)| (*word).to_owned())
+}
+
 /// `none` for an empty list.
 fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> Option<String> {
     (!items.is_empty()).then(|| format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")))
@@ -160,8 +166,10 @@ fn globals(config: &Config) -> Values {
 }
 
 fn listener((listener, config): &(&Listener, &Config)) -> Values {
-    let Listener { name: _, address, tcp, tls, trusted_proxies, access, limits, http2 } = listener;
+    let Listener { name: _, address, tcp, tls, trusted_proxies, client_address, paths, access, limits, http2 } =
+        listener;
     let Http2 { enabled, max_concurrent_streams } = http2;
+    let PathRules { dot_segments, repeated_slashes, encoded_slashes, invalid_encoding } = paths;
     let ListenerLimits {
         connections,
         client_ipv6_prefix,
@@ -185,6 +193,11 @@ fn listener((listener, config): &(&Listener, &Config)) -> Values {
         ("protocol", some(if tcp.is_some() { "tcp" } else { "http" })),
         ("upstream", upstream),
         ("trusted_proxies", list(trusted_proxies, ToString::to_string)),
+        ("client_address", word(&ClientAddress::ALL, *client_address)),
+        ("paths.dot_segments", word(&DotSegments::ALL, *dot_segments)),
+        ("paths.repeated_slashes", word(&RepeatedSlashes::ALL, *repeated_slashes)),
+        ("paths.encoded_slashes", word(&Strictness::ALL, *encoded_slashes)),
+        ("paths.invalid_encoding", word(&Strictness::ALL, *invalid_encoding)),
         ("limits.connections", some(connections)),
         ("limits.connections_per_client", some(connections_per_client)),
         ("limits.client_ipv6_prefix", some(client_ipv6_prefix)),

@@ -6,7 +6,7 @@
 mod destination;
 mod passage;
 
-use super::model::StrategyKind;
+use super::model::{ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness};
 use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, Challenge, ClientAuthMode, Country, Degrees, Delivery, Email, FilePath, HeaderName, HeaderValue,
@@ -76,6 +76,11 @@ shape! {
         /// Which clients may connect, by the address of the connection. Others are closed at once, before TLS and without an
         /// answer. Left out, everybody may.
         access: Option<Access>,
+        /// The header in which those proxies name the client, for `client-ip` and the like: the nearest address in it
+        /// that is no trusted proxy's. Only one is read: a proxy that writes one may pass on the other as it came.
+        client_address: ClientAddress = "x-forwarded-for",
+        /// What becomes of paths that two programs could read differently. Routes compare what masters get.
+        paths: Paths = "{}",
         /// Bounds on what one connection may ask for.
         limits: ListenerLimits = "{}",
         /// HTTP/2: offered in the handshake of TLS, and taken from clients of a plain listener that begin with it.
@@ -90,6 +95,19 @@ shape! {
         allow: List<Network> = "[]",
         /// Those kept out.
         deny: List<Network> = "[]",
+    }
+
+    /// What becomes of paths that two programs could read differently. Refused ones are answered 400; the query is left alone.
+    struct Paths {
+        /// `.` and `..` as a segment, also encoded (`%2e`): refused, resolved for route and master, or left as they are.
+        /// Where they are hidden (`..;a`, `a%2f..`), `normalize` refuses them.
+        dot_segments: DotSegments = "reject",
+        /// `//`: refused, made one for route and master, or left as they are.
+        repeated_slashes: RepeatedSlashes = "merge",
+        /// `%2F`, `%5C` and backslashes.
+        encoded_slashes: Strictness = "reject",
+        /// A `%` without two hexadecimal digits, encoded control characters such as `%00`, and what does not decode to UTF-8.
+        invalid_encoding: Strictness = "reject",
     }
 
     /// TLS of a listener.

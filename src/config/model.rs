@@ -73,6 +73,9 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Networks of proxies whose word about the client is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which header of theirs names the client.
+    pub client_address: ClientAddress,
+    pub paths: PathRules,
     /// `None` lets everybody in.
     pub access: Option<Access>,
     pub limits: ListenerLimits,
@@ -86,6 +89,74 @@ pub struct Http2 {
     pub enabled: bool,
     /// Requests under way on one connection. Default 128.
     pub max_concurrent_streams: u32,
+}
+
+/// The header in which trusted proxies name the client. One, for a proxy that writes one may pass on the other as its
+/// own client sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAddress {
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+impl ClientAddress {
+    /// Each with the word a configuration uses for it.
+    pub const ALL: [(Self, &'static str); 2] =
+        [(Self::XForwardedFor, "x-forwarded-for"), (Self::Forwarded, "forwarded")];
+}
+
+/// What becomes of paths that two programs could read differently. The defaults break no known sender of webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PathRules {
+    /// `.` and `..`, with encoded dots too.
+    pub dot_segments: DotSegments,
+    /// `//`.
+    pub repeated_slashes: RepeatedSlashes,
+    /// `%2F`, `%5C` and backslashes.
+    pub encoded_slashes: Strictness,
+    /// Encoding that is none, that hides a control character such as NUL, or that does not decode to UTF-8.
+    pub invalid_encoding: Strictness,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DotSegments {
+    #[default]
+    Reject,
+    Normalize,
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RepeatedSlashes {
+    Reject,
+    #[default]
+    Merge,
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strictness {
+    #[default]
+    Reject,
+    Pass,
+}
+
+impl DotSegments {
+    /// Each with the word a configuration uses for it.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Reject, "reject"), (Self::Normalize, "normalize"), (Self::Pass, "pass")];
+}
+
+impl RepeatedSlashes {
+    /// Each with the word a configuration uses for it.
+    pub const ALL: [(Self, &'static str); 3] = [(Self::Reject, "reject"), (Self::Merge, "merge"), (Self::Pass, "pass")];
+}
+
+impl Strictness {
+    /// Each with the word a configuration uses for it.
+    pub const ALL: [(Self, &'static str); 2] = [(Self::Reject, "reject"), (Self::Pass, "pass")];
 }
 
 /// A listener that passes bytes on as they come.

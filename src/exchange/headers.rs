@@ -5,7 +5,7 @@
 //! client's address whoever claims what: forwarding fields from an untrusted peer are dropped.
 
 use crate::config::model::Address;
-use crate::http::fields::Known;
+use crate::http::fields::{self, Known};
 use crate::http::request::{Framing, Request};
 use crate::ids::is_request_id;
 
@@ -104,6 +104,8 @@ fn copy_fields(request: &Request<'_>, forwarding: &Forwarding<'_>, drop_expect: 
     let mut from = request.fields().first().map_or(raw.len() - 2, |field| position(field.name));
     for (index, field) in request.fields().iter().enumerate() {
         let dropped = match Known::of(field.name) {
+            // With zeros in front, some would take it for octal: it is written anew.
+            Some(Known::ContentLength) if field.value.len() > 1 && field.value.starts_with(b"0") => true,
             Some(Known::ContentLength) => std::mem::replace(&mut seen.content_length, true),
             Some(Known::Expect) => drop_expect,
             Some(Known::Forwarded) => {
@@ -116,6 +118,7 @@ fn copy_fields(request: &Request<'_>, forwarding: &Forwarding<'_>, drop_expect: 
             }
             Some(Known::XForwardedHost) => keep_first(&mut seen.forwarded_host, trusted),
             Some(Known::XForwardedProto) => keep_first(&mut seen.forwarded_proto, trusted),
+            Some(Known::XRealIp) => !trusted,
             Some(Known::XRequestId) => keep_first(&mut seen.request_id, is_request_id(field.value)),
             Some(Known::XForwardedPrefix) => !trusted,
             Some(Known::Host) => std::mem::replace(&mut seen.host, true) || forwarding.host.is_some(),
@@ -167,9 +170,11 @@ fn write_forwarding(request: &Request<'_>, forwarding: &Forwarding<'_>, seen: &S
     }
 }
 
-/// Writes the values of all fields of one kind, each followed by a comma.
+/// Writes the values of all fields of one kind, each followed by a comma. One with an open quote is left out: it would
+/// swallow what comes behind it.
 fn write_values(request: &Request<'_>, known: Known, out: &mut Vec<u8>) {
-    for field in request.fields().iter().filter(|field| Known::of(field.name) == Some(known)) {
+    let of_kind = request.fields().iter().filter(|field| Known::of(field.name) == Some(known));
+    for field in of_kind.filter(|field| known != Known::Forwarded || fields::quotes_close(field.value)) {
         out.extend_from_slice(field.value);
         out.extend_from_slice(b", ");
     }
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_stranger_cannot_claim_to_be_forwarding() {
-        let raw = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-Host: evil\r\nX_Forwarded_For: 10.0.0.1\r\n\r\n";
+        let raw = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-Host: evil\r\nX_Forwarded_For: 10.0.0.1\r\nX-Real-IP: 10.0.0.1\r\n\r\n";
         let out = head(raw, false);
         assert!(!out.contains("10.0.0.1") && !out.contains("ftp") && !out.contains("evil"), "{out}");
     }
@@ -260,6 +265,22 @@ mod tests {
         assert!(out.contains("X-Forwarded-For: 10.0.0.1, 10.0.0.2, 192.0.2.7\r\n"), "{out}");
         assert!(out.contains("Forwarded: for=10.0.0.1, for=192.0.2.7;"), "{out}");
         assert!(out.contains("X-Forwarded-Proto: http\r\n") && !out.contains("Proto: https"), "{out}");
+    }
+
+    #[test]
+    fn an_open_quote_does_not_swallow_what_is_added_behind_it() {
+        let raw = "GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=\"evil\r\nForwarded: for=\"[::1]\"\r\n\r\n";
+        let out = head(raw, true);
+        assert!(out.contains("Forwarded: for=\"[::1]\", for=192.0.2.7;"), "{out}");
+    }
+
+    #[test]
+    fn a_length_goes_on_in_plain_decimal() {
+        let with =
+            |length: &str| head(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"), false);
+        assert!(with("012").contains("\r\nContent-Length: 12\r\n") && !with("012").contains("012"));
+        assert!(!with("00").contains("Content-Length"));
+        assert!(with("0").contains("\r\nContent-Length: 0\r\n"));
     }
 
     #[test]

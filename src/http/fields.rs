@@ -20,6 +20,7 @@ pub enum Known {
     XForwardedHost,
     XForwardedPrefix,
     XForwardedProto,
+    XRealIp,
     XRequestId,
 }
 
@@ -33,6 +34,7 @@ impl Known {
             6 => ("expect", Self::Expect),
             7 if name.as_bytes()[0] | 0x20 == b'u' => ("upgrade", Self::Upgrade),
             7 => ("trailer", Self::Trailer),
+            9 if name.as_bytes()[0] | 0x20 == b'x' => ("x-real-ip", Self::XRealIp),
             9 => ("forwarded", Self::Forwarded),
             10 if name.as_bytes()[0] | 0x20 == b'k' => ("keep-alive", Self::KeepAlive),
             10 => ("connection", Self::Connection),
@@ -106,6 +108,21 @@ pub fn content_length(value: &[u8]) -> Option<u64> {
     value.iter().try_fold(0, |sum: u64, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
 }
 
+/// Whether every quoted string that begins in a value ends in it, too (RFC 9110 section 5.6.4).
+#[must_use]
+pub fn quotes_close(value: &[u8]) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in value {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    !quoted
+}
+
 /// Fields that must not come in a trailer: framing, routing, and what the head has already decided (RFC 9110
 /// section 6.5.1).
 #[must_use]
@@ -160,6 +177,16 @@ mod tests {
         assert_eq!(content_length(b"0042"), Some(42));
         for bad in [&b""[..], b"+1", b"-1", b"1 ", b"1,1", b"0x1", b"99999999999999999999", b"1\xb2"] {
             assert_eq!(content_length(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn quoted_strings_end_at_a_quote_that_is_not_escaped() {
+        for whole in [&b""[..], b"a", b"\"a\"", b"\"a\\\"b\"", b"\\", b"\"\\\\\""] {
+            assert!(quotes_close(whole), "{whole:?}");
+        }
+        for open in [&b"\""[..], b"\"a\\\"", b"\"\\"] {
+            assert!(!quotes_close(open), "{open:?}");
         }
     }
 

@@ -4,7 +4,9 @@
 //! reader's taste is refused here rather than interpreted. Nothing in this folder does I/O.
 
 pub mod chunked;
+pub mod client_address;
 pub mod fields;
+pub mod path;
 pub mod problem;
 pub mod redirect;
 pub mod request;

@@ -277,11 +277,23 @@ fn strip_scheme(target: &str) -> Option<&str> {
     })
 }
 
-/// Whether a `Host` value is nothing but a host and a port; an empty one is allowed (RFC 9112 section 3.2).
-fn is_host(host: &str) -> bool {
-    host.bytes().all(|byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
-    })
+/// Whether a `Host` value is a name or an address, and at most a port behind it; an empty one is allowed (RFC 9112
+/// section 3.2). Percent-encoding and zones of IPv6 are not: nobody sends them, and readers differ about them.
+fn is_host(authority: &str) -> bool {
+    let (fits, port) = match authority.strip_prefix('[') {
+        Some(inner) => match inner.split_once(']') {
+            Some((address, port)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            let (name, port) = authority.split_at(end);
+            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~');
+            ((!name.is_empty() || port.is_empty()) && name.bytes().all(of_name), port)
+        }
+    };
+    let port = port.strip_prefix(':').unwrap_or(if port.is_empty() { "" } else { "none" });
+    fits && port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -373,6 +385,43 @@ mod tests {
         assert_eq!(refused("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
         assert_eq!(refused("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
         assert_eq!(refused("GET http://u@a/ HTTP/1.1\r\nHost: u@a\r\n\r\n"), 400);
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_at_most_a_port() {
+        for host in
+            ["", "a", "a:80", "a:", "A_b-c.d~.:65535", "127.0.0.1:1", "[::1]", "[::1]:80", "xn--bcher-kva.example"]
+        {
+            assert!(is_host(host), "{host}");
+        }
+        for host in [
+            ":80",
+            "a:b",
+            "a:80:80",
+            "a:+80",
+            "a:65536",
+            "a:-1",
+            "::1",
+            "[::1",
+            "[]",
+            "[::1]80",
+            "[a]",
+            "[127.0.0.1]",
+            "[::1%25eth0]",
+            "a b",
+            "a@b",
+            "a/b",
+            "a,b",
+            "a%2eb",
+            "b\u{fc}cher",
+            "a?",
+            "a#",
+            "a\\b",
+            "a\t",
+            "\"a\"",
+        ] {
+            assert!(!is_host(host), "{host}");
+        }
     }
 
     #[test]

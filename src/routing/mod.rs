@@ -12,7 +12,8 @@
 //! How values are compared:
 //! * hosts without port, in either case, one trailing dot ignored; an IPv6 literal by its address, however written;
 //! * paths byte for byte, without the query, and prefixes by whole segments: one slash at the end of a prefix adds
-//!   nothing, `/a/` is `/a`. Nothing is decoded or normalised: what the master gets is what was compared;
+//!   nothing, `/a/` is `/a`. Nothing is decoded: what the listener's path rules made of it ([`crate::http::path`]) is what
+//!   is compared and what the master gets;
 //! * methods in their exact case; header values byte for byte, any line of the name being enough.
 //!
 //! A lookup allocates nothing. It hashes the host at most once for each length of a wildcard, and finds the path by

@@ -5,7 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::model::{Destination, ListenAddress, ListenerLimits, Passage, PathPattern};
+use crate::config::model::{
+    ClientAddress, Destination, ListenAddress, ListenerLimits, Passage, PathPattern, PathRules,
+};
 
 fn listener(name: &str) -> Listener {
     Listener {
@@ -15,6 +17,8 @@ fn listener(name: &str) -> Listener {
         tls: None,
         trusted_proxies: Vec::new(),
         access: None,
+        client_address: ClientAddress::default(),
+        paths: PathRules::default(),
         limits: ListenerLimits {
             handshakes: 1,
             handshake_timeout: Duration::ZERO,

@@ -160,6 +160,8 @@ words! {
     Refusal {
         /// Not HTTP, or ambiguous about where it ends.
         Malformed = "malformed",
+        /// A path that two programs could read differently.
+        Path = "path",
         HeaderTooLarge = "header-too-large",
         BodyTooLarge = "body-too-large",
         HeaderTimeout = "header-timeout",

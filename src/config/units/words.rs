@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::quantity::Int;
 use super::text::FilePath;
-use crate::config::model::{AccessLog, StrategyKind};
+use crate::config::model::{AccessLog, ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness};
 use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
 use crate::config::tree::NodeId;
 
@@ -77,15 +77,22 @@ impl Scalar for Bool {
     }
 }
 
-impl Decode for StrategyKind {
-    fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
-        decoder.word(node, &Self::ALL, &[])
-    }
+/// Reads words that stand in the model, each with its variant.
+macro_rules! model_words {
+    ($($name:ident),+) => {$(
+        impl Decode for $name {
+            fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+                decoder.word(node, &Self::ALL, &[])
+            }
 
-    fn kind() -> Kind {
-        Kind::Words(Self::ALL.iter().map(|(_, name)| *name).collect())
-    }
+            fn kind() -> Kind {
+                Kind::Words(Self::ALL.iter().map(|(_, name)| *name).collect())
+            }
+        }
+    )+};
 }
+
+model_words! { ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness }
 
 /// Declares words that a value may be, each for one variant.
 macro_rules! words {

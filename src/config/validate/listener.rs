@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::super::diagnostic::code;
 use super::super::file::{self, File};
 use super::super::model::{
-    AcmeChallenge, CertificateFiles, ClientAuth, Http2, ListenAddress, Listener, ListenerLimits, Tls, TlsVersion,
+    AcmeChallenge, CertificateFiles, ClientAuth, Http2, ListenAddress, Listener, ListenerLimits, PathRules, Tls,
+    TlsVersion,
 };
 use super::super::shape::At;
 use super::super::tree::NodeId;
@@ -26,6 +27,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File
     }
     let bounds = listener.limits.get()?;
     let http2 = listener.http2.get()?;
+    let paths = listener.paths.get()?;
     let trusted = checker.set("network", &listener.trusted_proxies)?;
     let access = limits::access(checker, &listener.access)?;
     Some(Listener {
@@ -35,6 +37,13 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File
         tls,
         trusted_proxies: trusted.into_iter().map(|network| network.0).collect(),
         access,
+        client_address: *listener.client_address.get()?,
+        paths: PathRules {
+            dot_segments: *paths.dot_segments.get()?,
+            repeated_slashes: *paths.repeated_slashes.get()?,
+            encoded_slashes: *paths.encoded_slashes.get()?,
+            invalid_encoding: *paths.invalid_encoding.get()?,
+        },
         limits: ListenerLimits {
             connections: bounds.connections.get()?.usize(),
             connections_per_client: bounds.connections_per_client.get()?.u32(),

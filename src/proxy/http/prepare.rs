@@ -12,7 +12,9 @@ use crate::config::model::{
 use crate::exchange::headers::{Forwarding, write_request_head};
 use crate::exchange::local::{Generation, Led};
 use crate::exchange::{redirect, rewrite, rules};
+use crate::http::client_address::client_address;
 use crate::http::fields::Known;
+use crate::http::path;
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Request, Version};
 use crate::ids::{RequestIds, is_request_id};
@@ -144,7 +146,7 @@ impl Inlet<'_> {
     /// [`Refused`], which is to be answered.
     pub fn prepare(&self, raw: &[u8], buffered: usize, scratch: &mut Scratch) -> Result<Prepared, Box<Refused>> {
         scratch.clear();
-        let request = Request::parse(raw).map_err(|refusal| {
+        let mut request = Request::parse(raw).map_err(|refusal| {
             let counted = match refusal.status {
                 431 => Refusal::HeaderTooLarge,
                 400 => Refusal::Malformed,
@@ -172,6 +174,22 @@ impl Inlet<'_> {
         }
         let (generation, to_head) = (self.generation, request.method == "HEAD");
         let listener = &generation.snapshot.config.listeners[self.position];
+        // From here on route, log and master get the same target.
+        let target = path::judge(request.target, &listener.paths).map_err(|reason| {
+            self.write_line(&request, scratch);
+            let keep_alive = request.keep_alive && request.framing == Framing::None;
+            let (problem, protocol) = (Problem::new(400, reason), request.version);
+            Box::new(Refused {
+                problem,
+                counted: Some(Refusal::Path),
+                keep_alive,
+                to_head,
+                protocol,
+                route: None,
+                body: 0,
+            })
+        })?;
+        request.target = &target;
         if let Framing::Length(length) = request.framing
             && length > listener.limits.body_bytes
         {
@@ -206,7 +224,9 @@ impl Inlet<'_> {
                 body: 0,
             }));
         };
-        let client = self.peer.address.map(|peer| client_address(&request, listener, peer));
+        let trusted = |address| is_trusted(listener, address);
+        let source = listener.client_address;
+        let client = self.peer.address.map(|peer| client_address(request.fields(), source, peer, trusted));
         if let Some(guard) = &generation.snapshot.guards[route]
             && let Err(turned) = guard.check(client, &request, clock::now)
         {
@@ -398,64 +418,59 @@ fn is_trusted(listener: &Listener, address: IpAddr) -> bool {
     listener.trusted_proxies.iter().any(|network| network.contains(&address))
 }
 
-/// The address nearest to the client that can be believed: going back from the peer through `X-Forwarded-For`, the first
-/// one that is not a trusted proxy.
-fn client_address(request: &Request<'_>, listener: &Listener, peer: IpAddr) -> IpAddr {
-    let lines = request.fields().iter().filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
-    let mut told = lines.rev().flat_map(|field| field.value.rsplit(|byte| *byte == b','));
-    let mut client = peer;
-    while is_trusted(listener, client) {
-        let next = told.next().and_then(|address| std::str::from_utf8(address).ok()?.trim().parse::<IpAddr>().ok());
-        match next {
-            Some(next) => client = next.to_canonical(),
-            None => break,
-        }
-    }
-    client
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+    use std::sync::Arc;
 
-    fn client(trusted: &[&str], peer: &str, forwarded: &str) -> String {
-        let listener = Listener {
-            name: "gateway".to_owned(),
-            address: "127.0.0.1:0".parse().unwrap(),
-            tcp: None,
-            tls: None,
-            trusted_proxies: trusted.iter().map(|network| network.parse().unwrap()).collect(),
-            access: None,
-            limits: crate::config::model::ListenerLimits {
-                connections: 1,
-                connections_per_client: 0,
-                client_ipv6_prefix: 64,
-                handshakes: 1,
-                handshake_timeout: Duration::ZERO,
-                header_bytes: 1024,
-                body_bytes: 0,
-                header_timeout: Duration::ZERO,
-                body_timeout: Duration::ZERO,
-                idle_timeout: Duration::ZERO,
-                min_rate: 0,
-                lifetime: Duration::ZERO,
-                requests_per_connection: 0,
-                tunnel_timeout: Duration::ZERO,
-            },
-            http2: crate::config::model::Http2 { enabled: false, max_concurrent_streams: 1 },
-        };
-        let raw = format!("GET / HTTP/1.1\r\nHost: a\r\n{forwarded}\r\n");
-        let request = Request::parse(raw.as_bytes()).unwrap();
-        client_address(&request, &listener, peer.parse().unwrap()).to_string()
+    use arc_swap::ArcSwap;
+    use proptest::prelude::*;
+
+    use crate::config::{self, System};
+    use crate::exchange::local::Local;
+    use crate::snapshot::Snapshot;
+    use crate::telemetry::registry::Registry;
+
+    /// Routes that a liberal reading of a path would confuse.
+    fn local(paths: &str) -> Local {
+        let route =
+            |name: &str, matcher: &str| format!("  - {{ name: {name}, match: {{ {matcher} }}, upstream: bots }}\n");
+        let text = format!(
+            "listeners: [{{ name: gateway, address: '127.0.0.1:0', paths: {{ {paths} }} }}]\nroutes:\n{}{}{}\
+             upstreams: [{{ name: bots, masters: [{{ name: a, address: '127.0.0.1:1' }}] }}]\n",
+            route("any", ""),
+            route("prefix", "path_prefix: /a"),
+            route("exact", "path: /a/b"),
+        );
+        let config = config::parse(&text, Path::new("baton.yaml"), &System).unwrap().config;
+        Local::new(
+            &Arc::new(ArcSwap::from_pointee(Snapshot::build(config, Vec::new(), None))),
+            Registry::new().worker(),
+        )
     }
 
-    #[test]
-    fn only_trusted_proxies_can_name_another_client() {
-        let forwarded = "X-Forwarded-For: 1.1.1.1, 2.2.2.2\r\nX-Forwarded-For: 10.0.0.2\r\n";
-        assert_eq!(client(&[], "10.0.0.1", forwarded), "10.0.0.1");
-        assert_eq!(client(&["10.0.0.1/32"], "10.0.0.1", forwarded), "10.0.0.2");
-        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", forwarded), "2.2.2.2");
-        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", ""), "10.0.0.1");
-        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", "X-Forwarded-For: junk\r\n"), "10.0.0.1");
+    proptest! {
+        #[test]
+        fn the_route_that_was_found_is_the_route_of_what_the_master_gets(
+            target in "/([ab.;/?]|\\\\|%2e|%2f|%61|%00){0,10}",
+            dots in "(reject|normalize|pass)",
+            slashes in "(reject|merge|pass)",
+            others in "(reject|pass)",
+            absolute in any::<bool>(),
+        ) {
+            let paths = format!("dot_segments: {dots}, repeated_slashes: {slashes}, encoded_slashes: {others}, invalid_encoding: {others}");
+            let local = local(&paths);
+            let (generation, peer) = (local.generation(), Peer::new(Some([192, 0, 2, 1].into())));
+            let inlet = Inlet { generation: &generation, position: 0, peer: &peer, https: false, ids: &local.ids, logged: true };
+            let mut scratch = Scratch::default();
+            let scheme = if absolute { "http://x" } else { "" };
+            let raw = format!("GET {scheme}{target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            if let Ok(prepared) = inlet.prepare(raw.as_bytes(), 0, &mut scratch) {
+                let seen = Request::parse(&scratch.head).unwrap();
+                let again = generation.snapshot.routes.lookup(0, b"x", seen.path(), seen.method, seen.fields());
+                prop_assert_eq!(again, Some(prepared.route), "{} went on as {}", target, seen.target);
+            }
+        }
     }
 }
