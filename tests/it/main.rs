@@ -26,6 +26,7 @@ mod passage;
 mod passive;
 mod protocol;
 mod reload;
+mod smuggling;
 mod start;
 mod stop;
 mod strategies;

@@ -15,6 +15,7 @@ pub mod load;
 pub mod master;
 pub mod process;
 pub mod raw;
+pub mod strict;
 pub mod tls;
 pub mod tls_master;
 

@@ -79,9 +79,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         self
     }
 
+    /// [`Self::finish`] for a side that may have closed.
+    pub async fn finish_if_open(&mut self) {
+        // It fails when the other side has broken off.
+        let _ = self.stream.shutdown().await;
+    }
+
     /// The next bytes up to and with the empty line.
     pub async fn head(&mut self) -> String {
         String::from_utf8(self.head_bytes().await).expect("a head in ASCII")
+    }
+
+    /// [`Self::head`], or nothing when the connection ends before it.
+    pub async fn head_or_end(&mut self) -> Option<String> {
+        while !self.unread.windows(4).any(|window| window == b"\r\n\r\n") {
+            if self.read().await == 0 {
+                return None;
+            }
+        }
+        Some(self.head().await)
     }
 
     /// [`Self::head`] with whatever bytes are in it.
