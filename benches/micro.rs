@@ -116,6 +116,7 @@ fn listener() -> Listener {
         name: "gateway".to_owned(),
         address: ListenAddress::Unix("gateway".into()),
         tcp: None,
+        proxy_protocol: None,
         tls: None,
         trusted_proxies: Vec::new(),
         access: None,

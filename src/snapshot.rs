@@ -14,6 +14,7 @@
 //! What is shared has one set of limits and rules, those of the newest build: exchanges that began under an older
 //! generation go by them as well. So a snapshot is built to be published, after everything that can fail.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::balance::affinity::Pins;
@@ -103,6 +104,13 @@ impl Snapshot {
     pub fn gate(&self, listener: &str) -> Option<&Gate> {
         let position = self.config.listeners.iter().position(|known| known.name == listener)?;
         self.gates.get(position).map(|gate| &**gate)
+    }
+
+    /// Whether a connection of this sender to this listener begins with a PROXY header.
+    #[must_use]
+    pub fn expects_header(&self, listener: &str, sender: Option<IpAddr>) -> bool {
+        let listener = self.config.listeners.iter().find(|known| known.name == listener);
+        listener.and_then(|listener| listener.proxy_protocol.as_ref()).is_some_and(|rule| rule.expects(sender))
     }
 
     fn guard(&self, route: &str) -> Option<&Guard> {

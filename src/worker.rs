@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +16,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_local;
 
 use crate::clock;
-use crate::exchange::local::Local;
+use crate::exchange::local::{Generation, Local};
+use crate::limits::gate::Seat;
 use crate::listener::accept::{Accepted, LANE_DEPTH, Lane, Socket};
+use crate::listener::proxy_protocol::Ends;
+use crate::listener::receive;
 use crate::net::stream::Stream;
 use crate::net::watch::SWEEP_INTERVAL;
 use crate::proxy::http::connection::Connection;
@@ -162,14 +166,18 @@ impl Crew {
             let _open = open;
             let Accepted { socket, peer, tls, place, seat, .. } = accepted;
             let (_place, _seat) = (place, seat);
+            let generation = shared.local.generation();
+            let Some(told) = told(&generation, &entrance, socket, peer).await else { return };
+            let Told { socket, peer, ends, seat: _told_seat } = told;
             let stream = match (socket, tls) {
-                (Socket::Tcp(socket), None) => TcpStream::from_std(socket).map(Stream::tcp).ok(),
-                (Socket::Tcp(socket), Some(gate)) => handshake(socket, &gate, &entrance).await,
-                (Socket::Unix(socket), _) => UnixStream::from_std(socket).map(Stream::unix).ok(),
+                (Open::Tcp(socket), None) => Some(Stream::tcp(socket)),
+                (Open::Tcp(socket), Some(gate)) => handshake(socket, &gate, &entrance).await,
+                (Open::Unix(socket), _) => Some(Stream::unix(socket)),
             };
             let Some(stream) = stream else { return };
+            drop(generation);
             if entrance.is_tcp(&shared.local.generation()) {
-                return tcp::connection::serve(shared, entrance, stream, Peer::new(peer)).await;
+                return tcp::connection::serve(shared, entrance, stream, Peer::new(peer), ends).await;
             }
             let mut parts = Some((shared, entrance, stream, Peer::new(peer)));
             let connection = std::future::poll_fn(|cx| {
@@ -200,13 +208,53 @@ impl Drop for OpenConnection {
     }
 }
 
-/// `None` when the client was turned away, which is counted, or was an ACME server that has seen what it came for.
-async fn handshake(socket: std::net::TcpStream, gate: &Gate, entrance: &Entrance) -> Option<Stream> {
-    let made = match TcpStream::from_std(socket) {
-        Ok(socket) => entrance.handshakes.accept(socket, gate, &entrance.counters).await,
-        Err(_) => Err(Refusal::Tls),
+/// A connection on the worker's own event loop.
+enum Open {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connection, and whose it is.
+struct Told {
+    socket: Open,
+    peer: Option<IpAddr>,
+    /// What a balancer says they are.
+    ends: Option<Ends>,
+    /// The client's place under its limit, where the accepting thread could not know the client.
+    seat: Option<Seat>,
+}
+
+/// Takes a connection up, and its PROXY header where there has to be one. `None` when it was turned away, which is counted.
+async fn told(generation: &Generation, entrance: &Entrance, socket: Socket, peer: Option<IpAddr>) -> Option<Told> {
+    let socket = match socket {
+        Socket::Tcp(socket) => Open::Tcp(TcpStream::from_std(socket).ok()?),
+        Socket::Unix(socket) => Open::Unix(UnixStream::from_std(socket).ok()?),
     };
-    match made {
+    let snapshot = &generation.snapshot;
+    if !snapshot.expects_header(&entrance.name, peer) {
+        return Some(Told { socket, peer, ends: None, seat: None });
+    }
+    let within = snapshot.config.listeners[entrance.position(generation)?].limits.header_timeout;
+    let told = match &socket {
+        Open::Tcp(socket) => receive::header(socket, within).await,
+        Open::Unix(socket) => receive::header(socket, within).await,
+    };
+    let admitted = told.ok_or(Refusal::ProxyHeader).and_then(|ends| {
+        let peer = ends.map_or(peer, |ends| Some(ends.source.ip()));
+        Ok((ends, peer, snapshot.gate(&entrance.name).map_or(Ok(None), |gate| gate.enter(peer))?))
+    });
+    match admitted {
+        Ok((ends, peer, seat)) => Some(Told { socket, peer, ends, seat }),
+        Err(refusal) => {
+            entrance.counters.increment(ListenerSlot::Refused(refusal));
+            None
+        }
+    }
+}
+
+/// `None` when the client was turned away, which is counted, or was an ACME server that has seen what it came for.
+async fn handshake(socket: TcpStream, gate: &Gate, entrance: &Entrance) -> Option<Stream> {
+    match entrance.handshakes.accept(socket, gate, &entrance.counters).await {
         Ok(stream) => stream.map(Stream::tls),
         Err(reason) => {
             entrance.counters.increment(ListenerSlot::Refused(reason));

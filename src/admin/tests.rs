@@ -193,6 +193,7 @@ fn every_sample_of_a_scrape_belongs_to_one_family_with_help_and_type() {
     cold.counter(&crate::telemetry::names::CONFIG_RELOADS, &["applied"]).increment(1);
     cold.counter(&crate::telemetry::names::MASTER_EJECTIONS, &["bots", "dubai-1"]).increment(1);
     cold.counter(&crate::telemetry::names::HEALTH_PROBES, &["bots", "dubai-1", "healthy"]).increment(1);
+    cold.counter(&crate::telemetry::names::ACME_ORDERS, &["bot.example", "issued"]).increment(1);
     cold.histogram(&crate::telemetry::names::HEALTH_PROBE_DURATION, &["bots", "dubai-1"]).record(0.1);
     let text = get(running.address, "/metrics").body;
 

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    Access, AccessLog, Acme, AcmeChallenge, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker, ClientAddress,
-    ClientAuth, Config, DotSegments, Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe, Listener,
-    ListenerLimits, Logging, Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match, OutlierDetection,
-    Overload, PathPattern, PathRules, Pool, Probe, RateKey, RateLimit, RepeatedSlashes, Retry, RetryBudget, Route,
-    Strictness, Tcp, Tls, TlsVersion, Upstream,
+    Access, AccessLog, Acme, AcmeChallenge, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker,
+    ClientAddress, ClientAuth, Config, DotSegments, Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe,
+    Listener, ListenerLimits, Logging, Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match,
+    OutlierDetection, Overload, PathPattern, PathRules, Pool, Probe, ProxyProtocol, ProxyVersion, RateKey, RateLimit,
+    RepeatedSlashes, Retry, RetryBudget, Route, SniRoute, Strictness, Tcp, Tls, TlsVersion, Upstream,
 };
 use super::units::{show_rate, show_size, show_throughput, show_time};
 
@@ -166,8 +166,19 @@ fn globals(config: &Config) -> Values {
 }
 
 fn listener((listener, config): &(&Listener, &Config)) -> Values {
-    let Listener { name: _, address, tcp, tls, trusted_proxies, client_address, paths, access, limits, http2 } =
-        listener;
+    let Listener {
+        name: _,
+        address,
+        tcp,
+        proxy_protocol,
+        tls,
+        trusted_proxies,
+        client_address,
+        paths,
+        access,
+        limits,
+        http2,
+    } = listener;
     let Http2 { enabled, max_concurrent_streams } = http2;
     let PathRules { dot_segments, repeated_slashes, encoded_slashes, invalid_encoding } = paths;
     let ListenerLimits {
@@ -187,11 +198,24 @@ fn listener((listener, config): &(&Listener, &Config)) -> Values {
         tunnel_timeout,
     } = limits;
     let upstream_name = |index: usize| config.upstreams.get(index).map(|upstream| upstream.name.clone());
-    let upstream = tcp.as_ref().and_then(|Tcp { upstream }| upstream_name(*upstream));
+    let upstream = tcp.as_ref().and_then(|Tcp { upstream, sni: _ }| upstream_name(*upstream));
+    let name = |pattern: &HostPattern| match pattern {
+        HostPattern::Exact(host) => host.clone(),
+        HostPattern::Wildcard(rest) => format!("*{rest}"),
+    };
+    let sni = |SniRoute { names, upstream }: &SniRoute| {
+        let names: Vec<String> = names.iter().map(name).collect();
+        format!("{} to {}", names.join(" "), upstream_name(*upstream).unwrap_or_default())
+    };
+    let trusted = proxy_protocol
+        .as_ref()
+        .map(|ProxyProtocol { trusted }| list(trusted, ToString::to_string).unwrap_or_else(|| "everybody".into()));
     let mut values = vec![
         ("address", some(address)),
         ("protocol", some(if tcp.is_some() { "tcp" } else { "http" })),
         ("upstream", upstream),
+        ("sni", tcp.as_ref().and_then(|tcp| list(&tcp.sni, sni))),
+        ("proxy_protocol.trusted", trusted),
         ("trusted_proxies", list(trusted_proxies, ToString::to_string)),
         ("client_address", word(&ClientAddress::ALL, *client_address)),
         ("paths.dot_segments", word(&DotSegments::ALL, *dot_segments)),
@@ -335,6 +359,7 @@ fn upstream(upstream: &Upstream) -> Values {
         slow_start,
         all_down,
         closes_failed,
+        proxy_protocol,
     } = upstream;
     let mut values = vec![
         ("strategy", some(strategy.name())),
@@ -368,6 +393,13 @@ fn upstream(upstream: &Upstream) -> Values {
             }),
         ),
         ("tcp_connections_on_failure", some(if *closes_failed { "close" } else { "keep" })),
+        (
+            "proxy_protocol",
+            proxy_protocol.map(|version| match version {
+                ProxyVersion::V1 => "v1".into(),
+                ProxyVersion::V2 => "v2".into(),
+            }),
+        ),
     ];
     if let Some(Affinity { key, ttl, max_pins }) = affinity {
         let key = match key {
@@ -423,6 +455,8 @@ fn health(check: &HealthCheck) -> Values {
         healthy_threshold,
         jitter_percent,
         probe,
+        // Told with the upstream.
+        proxy_protocol: _,
         suspect_after,
         suspect_timeout,
     } = check;

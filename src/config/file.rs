@@ -11,8 +11,8 @@ use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, Challenge, ClientAuthMode, Country, Degrees, Delivery, Email, FilePath, HeaderName, HeaderValue,
     Host, HttpsUrl, Int, Level, Listen, Literal, Log, MasterAddress, MasterProtocol, Method, Name, Network, OnFailure,
-    Phone, Pointer, ProbePath, Protocol, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero, Times,
-    TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
+    Phone, Pointer, ProbePath, Protocol, ProxyVersion, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero,
+    Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 pub use destination::{Redirect, Share};
 pub use passage::{HeaderRules, HeaderSetting, Mirror, Rewrite};
@@ -68,6 +68,11 @@ shape! {
         protocol: Protocol = "http",
         /// `protocol: tcp`: name of the upstream that its connections go to.
         upstream: Option<Name>,
+        /// `protocol: tcp` without `tls`: other upstreams for TLS connections, by the name that the client asks for. They are
+        /// passed on as they come; what names nothing, or something else, goes to `upstream`.
+        sni: List<SniRoute> = "[]",
+        /// Believes balancers that begin each connection with whose it is (PROXY protocol, version 1 or 2).
+        proxy_protocol: Option<ProxyProtocol>,
         /// Certificates. Left out, the listener takes plain HTTP, or TCP as it comes.
         tls: Option<Tls>,
         /// Networks of proxies in front of Baton. What they say about the client in `X-Forwarded-*` and `Forwarded` is
@@ -86,7 +91,6 @@ shape! {
         /// HTTP/2: offered in the handshake of TLS, and taken from clients of a plain listener that begin with it.
         http2: Http2 = "{}",
     }
-    later { "proxy_protocol" }
 
     /// Networks of clients. The most specific one that an address is in decides, whatever their order; `deny` wins where
     /// both name the same one. An address in none of them is let in, unless there are any under `allow`.
@@ -108,6 +112,23 @@ shape! {
         encoded_slashes: Strictness = "reject",
         /// A `%` without two hexadecimal digits, encoded control characters such as `%00`, and what does not decode to UTF-8.
         invalid_encoding: Strictness = "reject",
+    }
+
+    /// Names that TLS clients ask for (SNI), and where their connections go.
+    struct SniRoute {
+        /// An exact name comes before a wildcard, a longer wildcard before a shorter one.
+        names: List<Host>,
+        /// Name of the upstream.
+        upstream: Name,
+    }
+
+    /// Believes balancers that begin each connection with whose it is (PROXY protocol, version 1 or 2).
+    struct ProxyProtocol {
+        /// Whether headers are expected at all.
+        accept: Bool = "true",
+        /// Networks of the balancers. Each of their connections has to begin with a header, within `limits.header_timeout`;
+        /// from anybody else a header is bytes like any. On a Unix socket everybody is trusted.
+        trusted: List<Network> = "[]",
     }
 
     /// TLS of a listener.
@@ -327,6 +348,8 @@ shape! {
         /// What becomes of a failed master's open connections from `tcp` listeners: `keep` leaves them to their two ends,
         /// `close` resets them, so that clients connect again.
         tcp_connections_on_failure: OnFailure = "keep",
+        /// Begins connections of `tcp` listeners with a PROXY header, so that masters learn whose they are. Probes have one, too.
+        proxy_protocol: Option<ProxyVersion>,
     }
     later { "failover" }
 

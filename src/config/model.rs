@@ -8,7 +8,7 @@ mod destination;
 mod passage;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +70,7 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Where its connections go, with `protocol: tcp`; `None` for one that speaks HTTP and has routes.
     pub tcp: Option<Tcp>,
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub tls: Option<Tls>,
     /// Networks of proxies whose word about the client is believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -164,6 +165,38 @@ impl Strictness {
 pub struct Tcp {
     /// Index into [`Config::upstreams`].
     pub upstream: usize,
+    /// Other upstreams, by the name in the ClientHello; the names differ.
+    pub sni: Vec<SniRoute>,
+}
+
+/// Names that clients ask for, and where their connections go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SniRoute {
+    pub names: Vec<HostPattern>,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+}
+
+/// A listener whose connections come through balancers that tell whose they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProxyProtocol {
+    /// Where the header is expected from, and from nobody else.
+    pub trusted: Vec<IpNet>,
+}
+
+impl ProxyProtocol {
+    /// Whether a connection of this sender begins with a header. Who may connect to a Unix socket is trusted.
+    #[must_use]
+    pub fn expects(&self, sender: Option<IpAddr>) -> bool {
+        sender.is_none_or(|sender| self.trusted.iter().any(|network| network.contains(&sender.to_canonical())))
+    }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    V1,
+    V2,
 }
 
 /// TLS of a listener.
@@ -369,6 +402,8 @@ pub struct Upstream {
     pub all_down: AllDown,
     /// Whether a failed master's open connections from `tcp` listeners are closed. Default false.
     pub closes_failed: bool,
+    /// The header that connections of `tcp` listeners begin with.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// What masters speak.
@@ -514,6 +549,8 @@ pub struct HealthCheck {
     /// Share of the interval, in percent, by which probes are spread at random. Default 10.
     pub jitter_percent: u32,
     pub probe: Probe,
+    /// Its connections begin with a header of this version: the upstream's.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Silence (requests in flight, no byte from the master) after which it is suspected and probed at once. Default 150 ms.
     pub suspect_after: Duration,
     /// How long that probe may take before the master counts as failed. Default 500 ms.

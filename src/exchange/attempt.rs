@@ -118,9 +118,9 @@ impl Attempt<'_> {
         }
     }
 
-    /// Makes a connection for one exchange alone, whatever is said over it.
-    pub(super) async fn dial(&self, now: Micros) -> Result<Box<Connection>, Broken> {
-        self.connect(now, self.pool.open_own(&self.local.stock)).await
+    /// Makes a connection for one exchange alone, whatever is said over it; it begins with `preface`.
+    pub(super) async fn dial(&self, now: Micros, preface: &[u8]) -> Result<Box<Connection>, Broken> {
+        self.connect(now, self.pool.open_own(&self.local.stock, preface)).await
     }
 
     /// Waits for a connection, and says what it means when there is none.

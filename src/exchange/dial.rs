@@ -30,6 +30,8 @@ pub struct Dial<'a> {
     pub key: Key,
     /// The affinity key's hash.
     pub pin: Option<u64>,
+    /// What each connection begins with, before TLS: not the client's, so it may be sent to several masters.
+    pub preface: &'a [u8],
 }
 
 /// A connection that has been made.
@@ -76,7 +78,7 @@ impl Dial<'_> {
                 timeout: clock::micros(Duration::MAX),
             };
             let started = clock::now();
-            match attempt.dial(started).await {
+            match attempt.dial(started, self.preface).await {
                 Ok(connection) => {
                     return Ok(Dialled {
                         connection,

@@ -151,7 +151,9 @@ impl Monitor {
             let (master, asked) = (Arc::clone(&self.master), Arc::clone(&check));
             let Settings { tls, protocol, .. } = self.settings.borrow().clone();
             self.running = Some(Running {
-                report: Box::pin(async move { probe(&master, tls.as_deref(), protocol, &asked.probe).await }),
+                report: Box::pin(async move {
+                    probe(&master, tls.as_deref(), protocol, &asked.probe, asked.proxy_protocol).await
+                }),
                 started: now,
                 deadline: now.saturating_add(clock::micros(check.timeout)),
                 excused: false,
@@ -317,6 +319,7 @@ fn unchecked() -> HealthCheck {
         unhealthy_threshold: 1,
         healthy_threshold: 1,
         jitter_percent: 10,
+        proxy_protocol: None,
         probe: Probe::Tcp,
         suspect_after: UNCHECKED_INTERVAL,
         suspect_timeout: UNCHECKED_INTERVAL,

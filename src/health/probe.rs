@@ -14,12 +14,13 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::counter::Sign;
 use super::{probe_h2, resolve};
-use crate::config::model::{Address, HttpProbe, JsonProbe, MasterProtocol, Probe};
+use crate::config::model::{Address, HttpProbe, JsonProbe, MasterProtocol, Probe, ProxyVersion};
+use crate::listener::proxy_protocol;
 use crate::tls::client::{self, MasterTls};
 use crate::upstream::master::Master;
 
@@ -46,16 +47,33 @@ impl Report {
     }
 }
 
-/// Probes the master once, over TLS where requests are. Cancel-safe: dropping it closes the connection.
-pub async fn probe(master: &Master, tls: Option<&MasterTls>, protocol: MasterProtocol, probe: &Probe) -> Report {
+/// Probes the master once, over TLS where requests are and behind a PROXY header where it expects one. Cancel-safe:
+/// dropping it closes the connection.
+pub async fn probe(
+    master: &Master,
+    tls: Option<&MasterTls>,
+    protocol: MasterProtocol,
+    probe: &Probe,
+    proxy_protocol: Option<ProxyVersion>,
+) -> Report {
+    let mut preface = Vec::new();
+    if let Some(version) = proxy_protocol {
+        proxy_protocol::write_local(version, &mut preface);
+    }
     let plain = Way { scheme: "http", http2: protocol == MasterProtocol::Http2 };
     let asked = match master.address() {
         Address::Unix(path) => match UnixStream::connect(path).await {
-            Ok(stream) => ask(stream, plain, probe, "localhost").await,
+            Ok(mut stream) => match stream.write_all(&preface).await {
+                Ok(()) => ask(stream, plain, probe, "localhost").await,
+                Err(error) => Err(not_connected(&error, master.address())),
+            },
             Err(error) => Err(not_connected(&error, master.address())),
         },
         Address::Socket(_) | Address::Name { .. } => match connect(master).await {
-            Ok(stream) => over(stream, tls, plain, probe, &master.address().to_string()).await,
+            Ok(mut stream) => match stream.write_all(&preface).await {
+                Ok(()) => over(stream, tls, plain, probe, &master.address().to_string()).await,
+                Err(error) => Err(not_connected(&error, master.address())),
+            },
             Err(evidence) => Err(evidence),
         },
     };
@@ -302,7 +320,8 @@ mod tests {
             let _ = stream.write_all(&sent).await;
             String::from_utf8_lossy(&received[..count]).into_owned()
         });
-        let report = probe(&master(Address::Socket(address)), None, MasterProtocol::Http1, &Probe::Http(asked)).await;
+        let report =
+            probe(&master(Address::Socket(address)), None, MasterProtocol::Http1, &Probe::Http(asked), None).await;
         (report, server.await.unwrap(), address)
     }
 
@@ -394,10 +413,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let master = master(Address::Socket(address));
-        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Tcp).await;
+        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Tcp, None).await;
         assert_eq!((report.sign, report.evidence), (Sign::Healthy, format!("connected to {address}")));
         drop(listener);
-        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Tcp).await;
+        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Tcp, None).await;
         assert_eq!((report.sign, report.evidence), (Sign::Failed, format!("connect refused ({address})")));
     }
 
@@ -407,7 +426,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let master = master(Address::Name { host: "localhost".into(), port });
         assert!(master.addresses().is_empty());
-        assert_eq!(probe(&master, None, MasterProtocol::Http1, &Probe::Tcp).await.sign, Sign::Healthy);
+        assert_eq!(probe(&master, None, MasterProtocol::Http1, &Probe::Tcp, None).await.sign, Sign::Healthy);
         assert!(master.addresses().iter().any(|address| address.port() == port));
     }
 
@@ -425,10 +444,10 @@ mod tests {
             String::from_utf8_lossy(&received[..count]).into_owned()
         });
         let master = master(Address::Unix(path.clone()));
-        assert_eq!(probe(&master, None, MasterProtocol::Http1, &Probe::Http(http())).await.sign, Sign::Healthy);
+        assert_eq!(probe(&master, None, MasterProtocol::Http1, &Probe::Http(http()), None).await.sign, Sign::Healthy);
         assert!(server.await.unwrap().contains("host: localhost\r\n"));
         std::fs::remove_dir_all(&directory).unwrap();
-        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Http(http())).await;
+        let report = probe(&master, None, MasterProtocol::Http1, &Probe::Http(http()), None).await;
         assert_eq!(report.evidence, format!("connect failed: entity not found (unix:{})", path.display()));
     }
 }

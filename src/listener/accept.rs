@@ -263,7 +263,10 @@ impl Listening {
 
     /// To the worker with the fewest connections; among equals in turn.
     async fn deal(&self, (socket, peer): (Socket, Option<IpAddr>), place: OwnedSemaphorePermit, turn: &mut usize) {
-        let seat = match self.published.load().gate(&self.name).map_or(Ok(None), |gate| gate.enter(peer)) {
+        let snapshot = self.published.load();
+        // Whose connection a balancer passes on is known once its header has been read.
+        let gate = snapshot.gate(&self.name).filter(|_| !snapshot.expects_header(&self.name, peer));
+        let seat = match gate.map_or(Ok(None), |gate| gate.enter(peer)) {
             Ok(seat) => seat,
             Err(refusal) => {
                 self.counters.increment(ListenerSlot::Refused(refusal));

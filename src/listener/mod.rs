@@ -5,3 +5,5 @@ pub mod bind;
 pub mod handover;
 pub mod inherit;
 pub mod link;
+pub mod proxy_protocol;
+pub mod receive;

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -180,6 +181,17 @@ impl Stream {
             done += step.map_err(|error| (error, done))?;
         }
         std::future::poll_fn(|cx| self.poll_flush(cx)).await.map_err(|error| (error, done))
+    }
+
+    /// The addresses of both ends, the peer's first; `None` where they are no addresses of TCP.
+    pub fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let carrier = self.0.borrow();
+        let tcp = match &*carrier {
+            Carrier::Tcp(stream) => stream,
+            Carrier::Tls(stream) => stream.get_ref().0,
+            Carrier::Unix(_) | Carrier::H2(_) => return None,
+        };
+        Some((tcp.peer_addr().ok()?, tcp.local_addr().ok()?))
     }
 
     /// Has the connection reset when it is dropped, instead of ended: the peer is to see that it broke. A Unix socket knows

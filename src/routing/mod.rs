@@ -21,6 +21,7 @@
 
 mod host;
 mod path;
+pub mod server_name;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

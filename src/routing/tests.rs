@@ -14,6 +14,7 @@ fn listener(name: &str) -> Listener {
         name: name.to_owned(),
         address: ListenAddress::Unix(name.into()),
         tcp: None,
+        proxy_protocol: None,
         tls: None,
         trusted_proxies: Vec::new(),
         access: None,

@@ -184,6 +184,10 @@ words! {
         QueueTimeout = "queue-timeout",
         /// The handshake failed.
         Tls = "tls",
+        /// A trusted sender did not begin with a PROXY header.
+        ProxyHeader = "proxy-header",
+        /// What came is no ClientHello, where the name in it decides.
+        ClientHello = "client-hello",
         TlsTimeout = "tls-timeout",
         /// Too many handshakes were under way, and this was the oldest.
         TlsOverload = "tls-overload",

@@ -11,6 +11,7 @@ pub mod challenges;
 pub mod client;
 pub mod client_auth;
 pub mod handshake;
+pub mod hello;
 pub mod issued;
 pub mod server;
 pub mod sessions;

@@ -19,6 +19,7 @@ use crate::net::buffer::{Buffer, BufferStock};
 use crate::net::stream::Stream;
 use crate::telemetry::hot::{ConnectOutcome, MasterCounters, MasterSlot};
 use crate::tls::client::MasterTls;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 
 /// How often each worker logs that a master's TLS fails: every request of a wrong configuration meets it.
@@ -82,15 +83,17 @@ impl Connection {
 }
 
 impl Pool {
-    /// Connects to the master, handshake included. Cancel-safe.
+    /// Connects to the master, handshake included, with `preface` before everything else. Cancel-safe.
     ///
     /// A host name has several addresses; they are tried in their order until one takes the connection.
-    async fn connect(&self) -> Result<Stream, OpenError> {
+    async fn connect(&self, preface: &[u8]) -> Result<Stream, OpenError> {
         let master = &self.master;
-        let stream = match master.address() {
+        let mut stream = match master.address() {
             Address::Socket(address) => TcpStream::connect(address).await.map_err(OpenError::Connect)?,
             Address::Unix(path) => {
-                return UnixStream::connect(path).await.map(Stream::unix).map_err(OpenError::Connect);
+                let mut stream = UnixStream::connect(path).await.map_err(OpenError::Connect)?;
+                stream.write_all(preface).await.map_err(OpenError::Connect)?;
+                return Ok(Stream::unix(stream));
             }
             Address::Name { .. } => {
                 let addresses = Arc::clone(&master.addresses());
@@ -104,6 +107,9 @@ impl Pool {
                 outcome.map_err(OpenError::Connect)?
             }
         };
+        if !preface.is_empty() {
+            stream.write_all(preface).await.map_err(OpenError::Connect)?;
+        }
         Ok(match &self.tls {
             None => Stream::tcp(stream),
             Some(tls) => {
@@ -119,7 +125,7 @@ impl Pool {
     /// # Errors
     /// Where it failed. [`std::io::ErrorKind::NotFound`] while a host name has no address.
     pub async fn open(&self, http2: &MasterHttp2, stock: &Rc<BufferStock>) -> Result<Opened, OpenError> {
-        let stream = self.connect().await?;
+        let stream = self.connect(&[]).await?;
         let agreed = stream.is_h2();
         let speaks_h2 = match self.protocol {
             MasterProtocol::Http1 => false,
@@ -142,8 +148,8 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::open`].
-    pub async fn open_own(&self, stock: &Rc<BufferStock>) -> Result<Box<Connection>, OpenError> {
-        let stream = self.connect().await?;
+    pub async fn open_own(&self, stock: &Rc<BufferStock>, preface: &[u8]) -> Result<Box<Connection>, OpenError> {
+        let stream = self.connect(preface).await?;
         self.counters.increment(MasterSlot::Connected(ConnectOutcome::Opened));
         Ok(Connection::over(stream, stock))
     }

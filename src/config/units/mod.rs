@@ -20,6 +20,6 @@ pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
 pub use template::{HeaderTemplate, NewHost, RedirectStatus, UrlScheme};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
 pub use words::{
-    Bool, Challenge, ClientAuthMode, Delivery, Level, Log, MasterProtocol, OnFailure, Protocol, TlsVersion, Verify,
-    WhenAllDown, Workers,
+    Bool, Challenge, ClientAuthMode, Delivery, Level, Log, MasterProtocol, OnFailure, Protocol, ProxyVersion,
+    TlsVersion, Verify, WhenAllDown, Workers,
 };

@@ -130,6 +130,8 @@ words! {
     enum Challenge { TlsAlpn01 = "tls-alpn-01", Http01 = "http-01" }
     /// Whether a client must show a certificate.
     enum ClientAuthMode { Require = "require", Request = "request" }
+    /// A version of the PROXY protocol.
+    enum ProxyVersion { V1 = "v1", V2 = "v2" }
     /// What to do with a failed master's open connections.
     enum OnFailure { Keep = "keep", Close = "close" }
     /// How much is logged.

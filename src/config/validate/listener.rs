@@ -16,6 +16,7 @@ use super::{Checker, acme, limits, tcp};
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File) -> Option<Listener> {
     let listener = at.get()?;
     let tcp = tcp::check(checker, at, listener, file);
+    let proxy_protocol = tcp::proxy_protocol(checker, listener);
     let tls = match listener.tls.get()? {
         Some(settings) => Some(tls(checker, settings)?),
         None => None,
@@ -34,6 +35,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Listener>, file: &File
         name: listener.name.get()?.0.clone(),
         address: listener.address.get()?.0.clone(),
         tcp: tcp?,
+        proxy_protocol: proxy_protocol?,
         tls,
         trusted_proxies: trusted.into_iter().map(|network| network.0).collect(),
         access,

@@ -3,7 +3,7 @@
 use super::super::file;
 use super::super::model::{
     Affinity, AllDown, CircuitBreaker, Geo, HealthCheck, HttpProbe, JsonProbe, Master, MasterHttp2, MasterLimits,
-    MasterProtocol, OutlierDetection, Pool, Probe, Retry, RetryBudget, Upstream,
+    MasterProtocol, OutlierDetection, Pool, Probe, ProxyVersion, Retry, RetryBudget, Upstream,
 };
 use super::super::shape::{At, List, Switch};
 use super::super::units::{self, Int, Literal, OnFailure, WhenAllDown, show_time};
@@ -24,6 +24,12 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
         Some(None) => Some(None),
         None => None,
     };
+    let proxy_protocol = upstream.proxy_protocol.get().map(|version| {
+        version.map(|version| match version {
+            units::ProxyVersion::V1 => ProxyVersion::V1,
+            units::ProxyVersion::V2 => ProxyVersion::V2,
+        })
+    });
     let outlier_detection = upstream.outlier_detection.get().and_then(|switch| outlier_detection(checker, switch));
     let retry = upstream.retry.get().and_then(|rules| retry(checker, rules));
     check_connect_timeout(checker, upstream);
@@ -50,7 +56,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
             max_queue: limits.max_queue.get()?.u32(),
             queue_timeout: limits.queue_timeout.get()?.0,
         },
-        health_check: health_check?,
+        health_check: health_check?.map(|check| HealthCheck { proxy_protocol: proxy_protocol.flatten(), ..check }),
         outlier_detection: outlier_detection?,
         circuit_breaker: circuit_breaker(upstream.circuit_breaker.get()?)?,
         retry: retry?,
@@ -60,6 +66,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
             WhenAllDown::Panic => AllDown::Panic,
         },
         closes_failed: *upstream.tcp_connections_on_failure.get()? == OnFailure::Close,
+        proxy_protocol: proxy_protocol?,
     })
 }
 
@@ -178,6 +185,7 @@ fn health_check(
         healthy_threshold: check.healthy_threshold.get()?.u32(),
         jitter_percent: check.jitter_percent.get()?.u32(),
         probe: probe?,
+        proxy_protocol: None,
         suspect_after: check.suspect_after.get()?.0,
         suspect_timeout: check.suspect_timeout.get()?.0,
     })

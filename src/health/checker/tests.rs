@@ -104,6 +104,7 @@ fn check() -> HealthCheck {
         unhealthy_threshold: 3,
         healthy_threshold: 2,
         jitter_percent: 0,
+        proxy_protocol: None,
         probe: Probe::Http(HttpProbe {
             method: "GET".into(),
             path: "/health".into(),

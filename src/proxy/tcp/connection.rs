@@ -10,17 +10,20 @@ use super::direction::Direction;
 use super::relay::Relay;
 use super::told::Told;
 use crate::balance::{Key, client_hash};
-use crate::clock;
-use crate::config::model::AffinityKey;
+use crate::clock::{self, Micros};
+use crate::config::model::{AffinityKey, Upstream};
 use crate::exchange::dial::{Dial, Dialled};
 use crate::exchange::local::Generation;
 use crate::exchange::{End, Failed};
+use crate::listener::proxy_protocol::{self, Ends};
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
 use crate::proxy::http::entrance::{Entrance, Peer};
 use crate::proxy::http::shared::Shared;
-use crate::telemetry::hot::{ListenerSlot, TcpEnd};
+use crate::routing::server_name;
+use crate::telemetry::hot::{ListenerSlot, Refusal, TcpEnd};
+use crate::tls::hello::{HelloReader, Name, RECORDS_BYTES_MAX};
 use crate::upstream::connection::Pool;
 
 /// A client's connection.
@@ -29,6 +32,7 @@ struct Connection {
     shared: Rc<Shared>,
     entrance: Rc<Entrance>,
     peer: Peer,
+    ends: Option<Ends>,
     client: Stream,
     /// What the client has sent, while there is no master to take it: one buffer at most.
     buffer: Buffer,
@@ -38,11 +42,13 @@ struct Connection {
 }
 
 /// Looks after a client until its connection ends.
-pub async fn serve(shared: Rc<Shared>, entrance: Rc<Entrance>, client: Stream, peer: Peer) {
+///
+/// `ends` is what a balancer says the ends of the connection are.
+pub async fn serve(shared: Rc<Shared>, entrance: Rc<Entrance>, client: Stream, peer: Peer, ends: Option<Ends>) {
     let waker = std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let watched = shared.local.watch.register(waker);
     let buffer = Buffer::new(&shared.local.stock);
-    Connection { shared, entrance, peer, client, buffer, ended: false, watched }.run().await;
+    Connection { shared, entrance, peer, ends, client, buffer, ended: false, watched }.run().await;
 }
 
 impl Connection {
@@ -52,8 +58,17 @@ impl Connection {
         let Some(position) = self.entrance.position(&generation) else { return };
         let listener = &generation.snapshot.config.listeners[position];
         let Some(tcp) = &listener.tcp else { return };
-        let upstream = tcp.upstream;
         let mut told = Told::new(self.shared.clone(), self.peer.address);
+        if !tcp.sni.is_empty() {
+            match self.hello(clock::micros(listener.limits.header_timeout)).await {
+                Ok(name) => told.name = name,
+                Err(word) => {
+                    told.word = Some(word);
+                    return self.client.reset_on_drop();
+                }
+            }
+        }
+        let upstream = server_name::upstream(tcp, told.name.as_deref());
         told.upstream = Some(generation.upstreams[upstream].shared.clone());
         let dialled = match self.dial(&generation, upstream).await {
             Ok(dialled) => dialled,
@@ -64,6 +79,37 @@ impl Connection {
         let idle = clock::micros(listener.limits.tunnel_timeout);
         drop(generation);
         self.relay(dialled, idle, told).await;
+    }
+
+    /// Reads the name that a TLS client asks for; what was read stays in the buffer. Else the word for the log.
+    async fn hello(&mut self, within: Micros) -> Result<Name, &'static str> {
+        let mut reader = HelloReader::default();
+        self.watched.arm(clock::now().saturating_add(within));
+        let refused = loop {
+            match reader.read(self.buffer.filled()) {
+                Ok(Some(name)) => return Ok(name),
+                Ok(None) if self.buffer.reserve(RECORDS_BYTES_MAX) => {}
+                _ => break Refusal::ClientHello,
+            }
+            match self.watched.guard(self.buffer.fill(&self.client)).await {
+                Ok(Ok(1..)) => {}
+                // Whoever only looks whether the port is open has done nothing wrong.
+                Ok(_) if self.buffer.is_empty() => return Err("client-gone"),
+                Ok(_) | Err(_) => break Refusal::ClientHello,
+            }
+        };
+        self.entrance.counters.increment(ListenerSlot::Refused(refused));
+        Err(refused.word())
+    }
+
+    /// The header that tells a master whose connection it gets, where it is configured to be told.
+    fn preface(&self, settings: &Upstream) -> Vec<u8> {
+        let mut preface = Vec::new();
+        if let Some(version) = settings.proxy_protocol {
+            let own = || self.client.ends().map(|(source, destination)| Ends { source, destination });
+            proxy_protocol::write(version, self.ends.or_else(own), &mut preface);
+        }
+        preface
     }
 
     async fn dial(&mut self, generation: &Generation, upstream: usize) -> Result<Dialled, Failed> {
@@ -78,6 +124,7 @@ impl Connection {
             watched: &self.watched,
             key: Key { hash: pin, client, place: None },
             pin,
+            preface: &self.preface(settings),
         };
         let (client, buffer, ended) = (&self.client, &mut self.buffer, &mut self.ended);
         dial.run(|cx| poll_gone(cx, client, buffer, ended)).await
@@ -96,7 +143,7 @@ impl Connection {
         self.client.reset_on_drop();
     }
 
-    async fn relay(&mut self, mut dialled: Dialled, idle: u64, mut told: Told) {
+    async fn relay(&mut self, mut dialled: Dialled, idle: Micros, mut told: Told) {
         // The generation at hand may be a newer one by then, with other masters, or without this upstream.
         let upstream = told.upstream.clone();
         if upstream.as_ref().is_some_and(|upstream| upstream.settings.closes_failed) {

@@ -11,6 +11,7 @@ use crate::proxy::http::shared::Shared;
 use crate::snapshot::Upstream;
 use crate::telemetry::access_log::entry::Entry;
 use crate::telemetry::hot::{MasterSlot, TcpEnd};
+use crate::tls::hello::Name;
 use crate::upstream::connection::Pool;
 
 /// A connection's story so far. Dropping it tells it.
@@ -22,6 +23,8 @@ pub struct Told {
     /// Position in the upstream, and where it is counted.
     pub master: Option<(usize, Rc<Pool>)>,
     pub attempts: u32,
+    /// The name that a TLS client asked for.
+    pub name: Name,
     pub to_master: u64,
     pub to_client: u64,
     /// Counted when there is a master.
@@ -39,6 +42,7 @@ impl Told {
             upstream: None,
             master: None,
             attempts: 0,
+            name: None,
             to_master: 0,
             to_client: 0,
             end: TcpEnd::Stopped,
@@ -63,7 +67,7 @@ impl Drop for Told {
             request_id: &self.shared.local.ids.next(),
             client: self.client,
             method: b"",
-            host: b"",
+            host: self.name.as_deref().unwrap_or_default().as_bytes(),
             path: b"",
             protocol: "TCP",
             status: 0,
