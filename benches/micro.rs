@@ -262,7 +262,7 @@ fn head(c: &mut Criterion) {
     let rules = PathRules::default();
     for (name, target) in [("clean", request.target), ("encoded", "/api/files/true_12345%40c.us_3EB0.jpeg")] {
         group.bench_function(format!("path/{name}"), |b| {
-            b.iter(|| path::judge(black_box(target), &rules).unwrap().len())
+            b.iter(|| path::judge(black_box(target), &rules).unwrap().len());
         });
     }
     let forwarding = Forwarding {

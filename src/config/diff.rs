@@ -125,7 +125,7 @@ fn some(value: impl Display) -> Option<String> {
 }
 
 /// The word that a configuration uses for it.
-fn word<T: PartialEq>(words: &[(T, &'static str)], value: T) -> Option<String> {
+fn word<T: PartialEq + Copy>(words: &[(T, &'static str)], value: T) -> Option<String> {
     words.iter().find(|(known, _)| *known == value).map(|(_, word)| (*word).to_owned())
 }
 

@@ -14,7 +14,7 @@ use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
 use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::local::{Generation, Led};
-use crate::exchange::{ClientEnd, End, Exchange, Failed};
+use crate::exchange::{ClientEnd, End, Exchange, Failed, Requester};
 use crate::http::problem::Problem;
 use crate::http::redirect;
 use crate::http::request::{Framing, Version};
@@ -23,6 +23,7 @@ use crate::ids::REQUEST_ID_DIGITS;
 use crate::limits::pace::Pace;
 use crate::net::watch::Watched;
 use crate::proxy::http::entrance::{Entrance, Peer};
+use crate::proxy::http::mirror;
 use crate::proxy::http::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
 use crate::proxy::http::shared::{Shared, Told};
 use crate::proxy::http::upload::UploadLimits;
@@ -65,7 +66,7 @@ impl Drop for Stream {
 
 /// An exchange of this stream.
 struct Course<'a> {
-    generation: &'a Generation,
+    generation: &'a Rc<Generation>,
     limits: &'a ListenerLimits,
     watched: &'a Watched<Pool>,
 }
@@ -174,6 +175,7 @@ impl Stream {
             timeout: prepared.timeout,
         };
         let mut asking = Asking { respond, expects_continue: prepared.expects_continue, body };
+        mirror::offer(&shared.local, generation, prepared, &scratch.head, asking.whole_body());
         let mut answer = match exchange.run(&mut asking).await {
             Ok(answer) => answer,
             Err(failed) => {

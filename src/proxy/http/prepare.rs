@@ -445,7 +445,7 @@ mod tests {
         );
         let config = config::parse(&text, Path::new("baton.yaml"), &System).unwrap().config;
         Local::new(
-            &Arc::new(ArcSwap::from_pointee(Snapshot::build(config, Vec::new(), None))),
+            &Arc::new(ArcSwap::from_pointee(Snapshot::build(config, vec![vec![None]], None))),
             Registry::new().worker(),
         )
     }
