@@ -181,7 +181,15 @@ async fn what_a_master_sees_is_what_baton_understood() {
     })
     .await;
     for (logged, understood) in passed.iter().zip(&understood) {
-        assert_eq!(logged, understood);
+        // A long path is cut short in the log, and says so.
+        let path_agrees = match logged.1.strip_suffix('…') {
+            Some(beginning) => understood.1.starts_with(beginning),
+            None => logged.1 == understood.1,
+        };
+        assert!(
+            path_agrees && (&logged.0, logged.2) == (&understood.0, understood.2),
+            "{logged:?}, not {understood:?}"
+        );
     }
     assert_eq!(passed.len(), understood.len());
     assert!(!baton.process.said(Stream::Err).contains("panicked"));
