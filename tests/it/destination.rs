@@ -10,7 +10,8 @@ async fn a_redirect_is_answered_without_a_master_on_a_connection_that_lives() {
     let redirect = "redirect: { scheme: https, path_prefix: /new, status: 308 }";
     let routes = format!("  - name: moved\n    match: {{ path_prefix: /old }}\n    {redirect}");
     let nobody = "127.0.0.1:1".parse().unwrap();
-    let baton = Baton::start_unprobed(&Config::empty().master("a", nobody, "").routes(&routes)).await;
+    let config = Config::empty().master("a", nobody, "").routes(&routes).listener("paths: { repeated_slashes: pass }");
+    let baton = Baton::start_unprobed(&config).await;
     let mut client = Raw::connect(baton.address()).await;
     client.send("POST /old/a?b=//c HTTP/1.1\r\nHost: bot.example:8080\r\nContent-Length: 5\r\n\r\nhello").await;
     let wanted = "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://bot.example/new/a?b=//c\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n";
