@@ -46,7 +46,7 @@ async fn requests_pass_over_one_connection_and_the_master_learns_that_it_was_htt
     let (pair, master) = (Pair::make(&directory, "one", &["bot.example"]), RawMaster::bind().await);
     let baton = Baton::start_unprobed(&config(&master, &[&pair])).await;
     assert!(baton.process.said(Stream::Out).contains(&format!("listening on https://{} ", baton.address())));
-    let tls = trusting(&pair.der, &["h2", "http/1.1"]);
+    let tls = trusting(&pair.der, &["http/1.1"]);
     let stream = handshake(baton.address(), "bot.example", tls).await.expect("a certificate that the client trusts");
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 
@@ -206,7 +206,7 @@ async fn who_speaks_no_tls_or_no_http_1_is_turned_away_and_counted() {
     assert!(!plain.rest().await.contains("HTTP/1.1 200"));
     refused(1.0).await;
 
-    let error = handshake(baton.address(), "bot.example", trusting(&pair.der, &["h2"])).await.unwrap_err();
+    let error = handshake(baton.address(), "bot.example", trusting(&pair.der, &["h3"])).await.unwrap_err();
     assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
     refused(2.0).await;
 
