@@ -26,7 +26,13 @@ fn lines(path: &Path) -> Vec<Value> {
 
 /// Waits until the file has so many lines.
 async fn until_lines(path: &Path, count: usize) -> Vec<Value> {
-    let lines = eventually(&format!("{count} lines"), async || Some(lines(path)).filter(|l| l.len() >= count)).await;
+    // A reader can be quicker than the one write that it looks at, so whole lines are counted before they are judged.
+    let written = async || {
+        let text = std::fs::read(path).unwrap_or_default();
+        (text.ends_with(b"\n") && text.iter().filter(|byte| **byte == b'\n').count() >= count).then_some(())
+    };
+    eventually(&format!("{count} lines"), written).await;
+    let lines = lines(path);
     assert_eq!(lines.len(), count, "{lines:#?}");
     lines
 }

@@ -94,7 +94,7 @@ async fn the_client_that_is_told_decides_about_affinity_and_stands_in_the_log() 
     let directory = crate::kit::directory::Directory::new();
     let log = directory.path().join("access.log");
     let masters = [RawMaster::bind().await, RawMaster::bind().await, RawMaster::bind().await];
-    let config = tcp().listener(TRUSTED).upstream("strategy: ip-hash").access_log(&log);
+    let config = tcp().listener(TRUSTED).upstream("strategy: ip-hash\noutlier_detection: off").access_log(&log);
     let names = ["a", "b", "c"];
     let config =
         masters.iter().zip(names).fold(config, |config, (master, name)| config.master(name, master.address, ""));
