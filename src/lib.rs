@@ -25,4 +25,5 @@ pub mod sync;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod whatsapp;
 pub mod worker;

@@ -17,6 +17,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::balance::accounts::Accounts;
 use crate::balance::affinity::Pins;
 use crate::balance::{Balancer, Options, Spec};
 use crate::clock;
@@ -55,6 +56,8 @@ pub struct Upstream {
     pub balancer: Balancer,
     pub budget: Arc<Budget>,
     pub pins: Option<Arc<Pins>>,
+    /// `None`: every master takes the messages of every account.
+    pub accounts: Option<Accounts>,
 }
 
 impl Snapshot {
@@ -173,7 +176,8 @@ impl Upstream {
             None => Arc::new(Budget::new(&settings.retry.budget)),
         };
         let balancer = Balancer::new(settings.strategy, &specs, Options::of(&settings));
-        Self { settings, masters, tls, balancer, budget, pins }
+        let accounts = Accounts::new(settings.masters.iter().map(|master| &*master.accounts));
+        Self { settings, masters, tls, balancer, budget, pins, accounts }
     }
 
     /// Whether it has a usable master besides the one at `position`: the last one is not ejected.

@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "upstream/permit",
             "upstream/silence",
             "upstream/window",
+            "whatsapp",
         ],
     ),
     ("mechanisms", &["exchange", "listener", "net", "snapshot", "telemetry", "tls", "upstream"]),

@@ -26,6 +26,7 @@
 //! Health, time-outs and pins are not decided here: the caller's [`View`] has the first two, and a pinned request
 //! comes here only when its pin is gone (see [`affinity`]).
 
+pub mod accounts;
 mod countries;
 mod geo;
 mod globe;
@@ -45,6 +46,7 @@ use crate::config::model::{Master, StrategyKind, Upstream};
 
 pub use geo::Place;
 pub use rendezvous::client_hash;
+pub use set::Set;
 
 /// Members a balancer can tell apart; further ones are never picked, so validation has to refuse them.
 ///

@@ -5,7 +5,7 @@ use super::MAX_MEMBERS;
 const BITS: usize = u64::BITS as usize;
 
 /// Members by index.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Set {
     words: [u64; MAX_MEMBERS / BITS],
     len: usize,

@@ -2,6 +2,7 @@
 //!
 //! Every field of the model is named here once, without `..`, so that a new key cannot be forgotten.
 
+mod delivery;
 mod destination;
 mod passage;
 
@@ -141,6 +142,7 @@ fn globals(config: &Config) -> Values {
         routes: _,
         upstreams: _,
         state_path,
+        spool,
         admin: Admin { address },
         logging: Logging { level, access_log },
         drain_timeout,
@@ -152,7 +154,7 @@ fn globals(config: &Config) -> Values {
         AccessLog::Stdout => "stdout".into(),
         AccessLog::File(path) => path.display().to_string(),
     };
-    vec![
+    let mut values = vec![
         ("workers", Some(workers.map_or_else(|| "auto".into(), |number| number.to_string()))),
         ("state.path", some(state_path.display())),
         ("admin.address", some(address)),
@@ -162,7 +164,9 @@ fn globals(config: &Config) -> Values {
         ("upgrade_timeout", some(show_time(*upgrade_timeout))),
         ("overload.requests", some(requests)),
         ("overload.body_bytes", some(show_size(*body_bytes as u64))),
-    ]
+    ];
+    values.extend(delivery::spool(spool));
+    values
 }
 
 fn listener((listener, config): &(&Listener, &Config)) -> Values {
@@ -304,7 +308,7 @@ fn rates(limit: &RateLimit) -> Values {
 }
 
 fn route((route, config): &(&Route, &Config)) -> Values {
-    let Route { name: _, listeners, matcher, to, timeout, rate_limit, access, passage } = route;
+    let Route { name: _, listeners, matcher, to, delivery, whatsapp, timeout, rate_limit, access, passage } = route;
     let Match { hosts, path, methods, headers } = matcher;
     let host = |host: &HostPattern| match host {
         HostPattern::Exact(host) => host.clone(),
@@ -333,6 +337,8 @@ fn route((route, config): &(&Route, &Config)) -> Values {
     values.extend(rate_limit.iter().flat_map(rates));
     values.extend(networks(access.as_ref()));
     values.extend(destination::values(config, to));
+    values.extend(delivery::delivery(*delivery));
+    values.extend(whatsapp.iter().flat_map(|rules| delivery::whatsapp(rules)));
     values.extend(passage::values(config, passage));
     values
 }
@@ -356,6 +362,7 @@ fn upstream(upstream: &Upstream) -> Values {
         outlier_detection,
         circuit_breaker,
         retry,
+        redelivery,
         slow_start,
         all_down,
         closes_failed,
@@ -403,6 +410,7 @@ fn upstream(upstream: &Upstream) -> Values {
     ];
     if let Some(Affinity { key, ttl, max_pins }) = affinity {
         let key = match key {
+            AffinityKey::Conversation => "conversation".into(),
             AffinityKey::ClientIp => "client-ip".into(),
             AffinityKey::Header(name) => format!("header:{name}"),
             AffinityKey::Cookie(name) => format!("cookie:{name}"),
@@ -432,6 +440,7 @@ fn upstream(upstream: &Upstream) -> Values {
     }
     values.extend(tls.iter().flat_map(master_tls));
     values.extend(retries(retry));
+    values.extend(delivery::redelivery(redelivery));
     values
 }
 
@@ -501,7 +510,7 @@ fn retries(retry: &Retry) -> Values {
     vec![
         ("retry.attempts", some(attempts)),
         ("retry.per_try_timeout", some(show_time(*per_try_timeout))),
-        ("retry.non_idempotent", some(non_idempotent)),
+        ("retry.non_idempotent", non_idempotent.map(|given| given.to_string())),
         ("retry.replay_stale", some(replay_stale)),
         ("retry.on_status", list(on_status, ToString::to_string)),
         ("retry.body_bytes", some(show_size(*body_bytes as u64))),

@@ -3,6 +3,7 @@
 //! What stands here is what the parser knows, what `baton schema` prints and what `docs/configuration.md` lists. Whether
 //! the values make sense together is said in [`super::validate`].
 
+mod delivery;
 mod destination;
 mod passage;
 
@@ -14,6 +15,7 @@ use super::units::{
     Phone, Pointer, ProbePath, Protocol, ProxyVersion, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero,
     Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
+pub use delivery::{Redelivery, Spool, WhatsApp};
 pub use destination::{Redirect, Share};
 pub use passage::{HeaderRules, HeaderSetting, Mirror, Rewrite};
 
@@ -243,8 +245,13 @@ shape! {
         split: Option<List<Share>>,
         /// Sends the client elsewhere instead of asking a master.
         redirect: Option<Redirect>,
-        /// How a request gets to a master. `inline`: while the requester waits.
+        /// How a request gets to a master. `inline`: while the requester waits. `spool`: it is stored, answered 200 and delivered
+        /// then. `inline-then-spool`: it is stored when no master takes it in time, or when others of its conversation wait.
         delivery: Delivery = "inline",
+        /// `inline-then-spool`: how long the masters have to take a request before it is stored.
+        spool_after: Time = "2s",
+        /// Its requests are webhooks of a WhatsApp gateway, which are checked, told apart by account and conversation, and kept in order.
+        whatsapp: Option<WhatsApp>,
         /// The whole exchange, every attempt included. Beyond it the answer is 504.
         timeout: Time = "30s",
         /// How many requests each client, or whatever `key` tells apart, may make. Beyond it the answer is 429, with the
@@ -262,7 +269,6 @@ shape! {
         /// Copies requests to a second upstream, beside the one that answers.
         mirror: Option<Mirror>,
     }
-    later { "whatsapp" }
 
     /// How many requests each key may make. All workers count together, and a reload goes on counting where nothing in here
     /// changed.
@@ -340,6 +346,8 @@ shape! {
         circuit_breaker: Switch<CircuitBreaker> = "off",
         /// Further attempts of a failed request.
         retry: Retry = "{}",
+        /// Deliveries of stored messages, for routes that store them.
+        redelivery: Redelivery = "{}",
         /// After a failure, a master's share grows from 10 % to 100 % over this time. `0s` switches it off.
         slow_start: TimeOrZero = "0s",
         /// When no master is usable: `reject` answers 503 with `Retry-After`, `panic` tries those that are down all
@@ -391,7 +399,8 @@ shape! {
 
     /// Keeps a requester at the master it had.
     struct AffinityRule {
-        /// What a requester is recognised by: `client-ip`, `header:NAME` or `cookie:NAME`.
+        /// What a requester is recognised by: `client-ip`, `header:NAME` or `cookie:NAME`; or `conversation`, the chat that a webhook is
+        /// about, on routes with `whatsapp`.
         key: Affinity,
         /// Forgotten when not used for this long.
         ttl: Time = "24h",
@@ -417,7 +426,8 @@ shape! {
         country: Option<Country>,
         /// Where it is, for `strategy: geo`.
         location: Option<Location>,
-        /// WhatsApp accounts that it serves; for people only.
+        /// WhatsApp accounts that it serves, as the gateway calls them: `phone_number_id`, session, instance. It gets no webhook of another
+        /// account. `"*"` serves every one; when no master of the upstream names any, all do.
         accounts: List<Text> = "[]",
     }
 
@@ -539,8 +549,9 @@ shape! {
         /// From a try's start to the headers of its answer; at most what is left of the route's `timeout`.
         per_try_timeout: Time = "10s",
         /// Whether a request that was sent and got no byte of an answer may go to another master although its method is
-        /// not idempotent (POST, PATCH). The masters must then expect repeats.
-        non_idempotent: Bool = "false",
+        /// not idempotent (POST, PATCH). The masters must then expect repeats. Left out, it is `true` for routes with
+        /// `whatsapp`, for whose receivers that is so anyway.
+        non_idempotent: Option<Bool>,
         /// Whether a request is sent once more, on a new connection to the same master, when a kept connection ended
         /// before the first byte of an answer. It was most likely closed while idle; `false` rules out that a request
         /// that may not be repeated is.
@@ -567,6 +578,8 @@ shape! {
     struct State {
         /// Its directory. A relative path starts at the working directory.
         path: FilePath = "./data",
+        /// Messages that are stored before they are delivered, for routes with `delivery: spool` and the like.
+        spool: Spool = "{}",
     }
 
     /// The admin API, `/metrics`, `/healthz` and `/readyz`.

@@ -4,6 +4,7 @@
 //! past this point can meet a dangling name, an impossible value or a missing default. Two equal texts give equal
 //! models, which is what the reload compares.
 
+mod delivery;
 mod destination;
 mod passage;
 
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
 use ipnet::IpNet;
 pub use passage::{
@@ -28,6 +30,7 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Directory for durable state.
     pub state_path: PathBuf,
+    pub spool: Spool,
     pub admin: Admin,
     pub logging: Logging,
     /// How long requests in flight may take to finish after SIGTERM.
@@ -291,6 +294,9 @@ pub struct Route {
     pub listeners: Vec<String>,
     pub matcher: Match,
     pub to: Destination,
+    pub delivery: Delivery,
+    /// `None`: its requests are any.
+    pub whatsapp: Option<Box<WhatsApp>>,
     /// The whole exchange, every attempt included. Default 30 s.
     pub timeout: Duration,
     /// What is changed on the way.
@@ -396,6 +402,7 @@ pub struct Upstream {
     pub outlier_detection: Option<OutlierDetection>,
     pub circuit_breaker: Option<CircuitBreaker>,
     pub retry: Retry,
+    pub redelivery: Redelivery,
     /// After a failure a master's share grows from 10 % to 100 % over this time; zero switches it off. Default zero.
     pub slow_start: Duration,
     /// What to do when no master is usable.
@@ -497,6 +504,8 @@ pub struct Affinity {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AffinityKey {
+    /// The chat that a webhook is about.
+    Conversation,
     ClientIp,
     /// Header name in lower case.
     Header(String),
@@ -520,7 +529,7 @@ pub struct Master {
     pub country: Option<[u8; 2]>,
     /// Latitude and longitude in degrees.
     pub location: Option<(f64, f64)>,
-    /// WhatsApp accounts it serves; informative for plain proxying.
+    /// WhatsApp accounts it serves, `*` being all; empty when no master of its upstream names any.
     pub accounts: Vec<String>,
 }
 
@@ -612,8 +621,8 @@ pub struct Retry {
     pub attempts: u32,
     pub per_try_timeout: Duration,
     /// Whether a request that was sent and got no byte of an answer may go to another master although its method is
-    /// not idempotent.
-    pub non_idempotent: bool,
+    /// not idempotent. `None`: where the route has `whatsapp`.
+    pub non_idempotent: Option<bool>,
     /// Whether a request on a pooled connection that ended before the first byte of an answer is sent once more on a new
     /// one, whatever its method. Default true.
     pub replay_stale: bool,

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::local::{Generation, Local};
+use super::pick::Aim;
 use super::place::Seeker;
 use super::{Failed, InFlight, Progress};
-use crate::balance::Key;
 use crate::clock::{self, Micros};
 use crate::http::request::Framing;
 use crate::net::watch::Watched;
@@ -27,9 +27,7 @@ pub struct Dial<'a> {
     /// Position of the upstream in the generation.
     pub upstream: usize,
     pub watched: &'a Watched<Pool>,
-    pub key: Key,
-    /// The affinity key's hash.
-    pub pin: Option<u64>,
+    pub aim: Aim<'a>,
     /// What each connection begins with, before TLS: not the client's, so it may be sent to several masters.
     pub preface: &'a [u8],
 }
@@ -56,7 +54,7 @@ impl Dial<'_> {
     pub async fn run(&self, mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>) -> Result<Dialled, Failed> {
         let upstream = &self.generation.upstreams[self.upstream];
         upstream.shared.budget.deposit(clock::now());
-        let seeker = Seeker { local: self.local, watched: self.watched, key: self.key, pin: self.pin };
+        let seeker = Seeker { local: self.local, watched: self.watched, aim: self.aim };
         // There is no limit for the whole: each queue and each attempt has its own.
         let deadline = Cell::new(Micros::MAX);
         let mut progress = Progress::default();

@@ -35,7 +35,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::balance::Key;
 use crate::clock::{self, Micros};
 use crate::http::problem::Problem;
 use crate::http::request::Framing;
@@ -47,7 +46,7 @@ use crate::upstream::master::{Failure, Trial};
 use answer::Answer;
 use attempt::{Answered, Attempt, Broken};
 use local::{Generation, Local, LocalUpstream};
-use pick::{Picked, Tried};
+use pick::{Aim, Picked, Tried};
 use place::Seeker;
 
 /// How often a request is sent to the same master again that has turned it away unprocessed, as one that is going away does.
@@ -120,9 +119,7 @@ pub struct Exchange<'a> {
     pub host_of_master: bool,
     pub to_head: bool,
     pub idempotent: bool,
-    pub key: Key,
-    /// The affinity key's hash.
-    pub pin: Option<u64>,
+    pub aim: Aim<'a>,
     /// Limit for the whole, from the end of the request to the head of the answer.
     pub timeout: Duration,
 }
@@ -249,7 +246,7 @@ impl Exchange<'_> {
     /// [`Failed`], when no answer came that may be passed on.
     pub async fn run<R: Requester>(&self, requester: &mut R) -> Result<Answer, Failed> {
         let upstream = &self.generation.upstreams[self.upstream];
-        let seeker = Seeker { local: self.local, watched: self.watched, key: self.key, pin: self.pin };
+        let seeker = Seeker { local: self.local, watched: self.watched, aim: self.aim };
         let started = clock::now();
         upstream.shared.budget.deposit(started);
         let whole = requester.whole_body().is_some();
@@ -325,7 +322,7 @@ impl Exchange<'_> {
     }
 
     fn may_repeat(&self, upstream: &LocalUpstream) -> bool {
-        self.idempotent || upstream.shared.settings.retry.non_idempotent
+        self.idempotent || upstream.shared.settings.retry.non_idempotent.unwrap_or(false)
     }
 
     /// Charges the master with its answer. True when the answer is one that another master may do better.

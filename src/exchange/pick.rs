@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::balance::{Key, View};
+use crate::balance::{Key, Set, View};
 use crate::clock::Micros;
 use crate::config::model::AllDown;
 use crate::snapshot::Upstream;
@@ -43,12 +43,22 @@ pub enum NoMaster {
     Full,
 }
 
-/// What the choice depends on besides the upstream.
-#[derive(Debug)]
-pub struct Wish<'a> {
+/// What a request says about where it is to go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Aim<'a> {
     pub key: Key,
     /// The affinity key's hash.
     pub pin: Option<u64>,
+    /// Masters that may get it; `None` for all.
+    pub allowed: Option<&'a Set>,
+    /// Position of the master that it is meant for, as long as that can serve it.
+    pub preferred: Option<usize>,
+}
+
+/// What the choice depends on besides the upstream.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    pub aim: Aim<'a>,
     pub tried: &'a Tried,
     pub now: Micros,
 }
@@ -72,7 +82,7 @@ impl Tried {
 /// # Errors
 /// [`NoMaster`].
 pub fn pick(upstream: &Upstream, wish: &Wish<'_>, mut random: impl FnMut() -> u64) -> Result<Picked, NoMaster> {
-    if let Some(picked) = pinned(upstream, wish) {
+    if let Some(picked) = preferred(upstream, wish).or_else(|| pinned(upstream, wish)) {
         return Ok(picked);
     }
     let tiers: &[Tier] = match upstream.settings.all_down {
@@ -84,13 +94,13 @@ pub fn pick(upstream: &Upstream, wish: &Wish<'_>, mut random: impl FnMut() -> u6
             let members = Members { upstream, wish, worst, queue };
             // The second look is for a lost race for a half-open circuit's trial, whose word then keeps it out.
             for _ in 0..2 {
-                let Some(position) = upstream.balancer.pick(&wish.key, &members, random()) else { break };
+                let Some(position) = upstream.balancer.pick(&wish.aim.key, &members, random()) else { break };
                 let Some(trial) = claim(&upstream.masters[position]) else { continue };
                 return Ok(owned(upstream, wish, Picked { position, trial, in_panic: worst == Tier::Out }));
             }
         }
         let members = Members { upstream, wish, worst, queue: true };
-        if (0..upstream.masters.len()).any(|i| members.in_rotation(i) && !wish.tried.contains(i)) {
+        if (0..upstream.masters.len()).any(|i| members.in_rotation(i) && wish.admits(i)) {
             return Err(NoMaster::Full);
         }
     }
@@ -102,24 +112,34 @@ fn claim(master: &Arc<Master>) -> Option<Option<Trial>> {
     if master.admission().circuit() == Circuit::HalfOpen { master.claim_trial().map(Some) } else { Some(None) }
 }
 
-/// The master this conversation belongs to, while it can serve at all; full or not, the conversation stays.
-fn pinned(upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked> {
-    let id = upstream.pins.as_ref()?.get(wish.pin?, wish.now)?;
-    let position = upstream.position(id)?;
-    let master = &upstream.masters[position];
+/// The master that it is meant for, without a pin: what a message leads back to its sender does not move a conversation.
+fn preferred(upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked> {
+    let position = wish.aim.preferred?;
+    serving(upstream, wish, position)
+}
+
+/// The master at this position, if it can serve at all and may get this; full or not.
+fn serving(upstream: &Upstream, wish: &Wish<'_>, position: usize) -> Option<Picked> {
+    let master = upstream.masters.get(position)?;
     // A suspicion that a probe clears a moment later must not tear a conversation away; one that it confirms sends the
     // request on from where it waits.
     let usable = master.admission().with_suspect(false).tier() <= Tier::Reserved;
-    if !usable || wish.tried.contains(position) {
+    if !usable || !wish.admits(position) {
         return None;
     }
     Some(Picked { position, trial: claim(master)?, in_panic: false })
 }
 
+/// The master this conversation belongs to, while it can serve at all; full or not, the conversation stays.
+fn pinned(upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked> {
+    let id = upstream.pins.as_ref()?.get(wish.aim.pin?, wish.now)?;
+    serving(upstream, wish, upstream.position(id)?)
+}
+
 /// Pins the conversation to the picked master, unless another request of it has just been quicker: then both go to the
 /// quicker one's.
 fn owned(upstream: &Upstream, wish: &Wish<'_>, picked: Picked) -> Picked {
-    let (Some(pins), Some(key)) = (&upstream.pins, wish.pin) else { return picked };
+    let (Some(pins), Some(key)) = (&upstream.pins, wish.aim.pin) else { return picked };
     let id = upstream.masters[picked.position].id();
     if pins.get_or_set(key, id, wish.now) == id {
         return picked;
@@ -130,6 +150,13 @@ fn owned(upstream: &Upstream, wish: &Wish<'_>, picked: Picked) -> Picked {
     // The master that it belonged to cannot serve it any more.
     pins.set(key, id, wish.now);
     picked
+}
+
+impl Wish<'_> {
+    /// Whether this master may get it, and has not been tried.
+    fn admits(&self, position: usize) -> bool {
+        !self.tried.contains(position) && self.aim.allowed.is_none_or(|allowed| allowed.contains(position))
+    }
 }
 
 struct Members<'a> {
@@ -149,9 +176,7 @@ impl Members<'_> {
 impl View for Members<'_> {
     fn eligible(&self, i: usize) -> bool {
         let permits = self.master(i).permits();
-        self.in_rotation(i)
-            && !self.wish.tried.contains(i)
-            && (permits.has_room() || (self.queue && permits.queue_has_room()))
+        self.in_rotation(i) && self.wish.admits(i) && (permits.has_room() || (self.queue && permits.queue_has_room()))
     }
 
     fn in_rotation(&self, i: usize) -> bool {
@@ -194,7 +219,7 @@ mod tests {
     }
 
     fn position(upstream: &Upstream, pin: Option<u64>, tried: &Tried) -> Result<usize, NoMaster> {
-        let wish = Wish { key: Key::default(), pin, tried, now: NOW };
+        let wish = Wish { aim: Aim { pin, ..Aim::default() }, tried, now: NOW };
         pick(upstream, &wish, || 7).map(|picked| picked.position)
     }
 

@@ -3,9 +3,8 @@
 use std::task::{Context, Poll};
 
 use super::local::{Local, LocalUpstream};
-use super::pick::{self, ATTEMPTS_MAX, NoMaster, Picked, Wish};
+use super::pick::{self, ATTEMPTS_MAX, Aim, NoMaster, Picked, Wish};
 use super::{ClientEnd, End, InFlight, Progress};
-use crate::balance::Key;
 use crate::clock::{self, Micros};
 use crate::net::watch::Watched;
 use crate::telemetry::hot::{MasterSlot, RetryReason, UpstreamSlot};
@@ -17,9 +16,7 @@ use crate::upstream::permit::AcquireError;
 pub struct Seeker<'a> {
     pub local: &'a Local,
     pub watched: &'a Watched<Pool>,
-    pub key: Key,
-    /// The affinity key's hash.
-    pub pin: Option<u64>,
+    pub aim: Aim<'a>,
 }
 
 impl Seeker<'_> {
@@ -48,7 +45,7 @@ impl Seeker<'_> {
         // each master.
         for _ in 0..=upstream.pools.len() {
             let now = clock::now();
-            let wish = Wish { key: self.key, pin: self.pin, tried: &progress.tried, now };
+            let wish = Wish { aim: self.aim, tried: &progress.tried, now };
             let picked = match pick::pick(&upstream.shared, &wish, || self.local.random()) {
                 Ok(picked) => picked,
                 Err(_) if again => return Err(ended),

@@ -130,7 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::model::{Access, Destination, Match, Rate};
+    use crate::config::model::{Access, Delivery, Destination, Match, Rate};
 
     fn route(key: RateKey, burst: u32) -> Route {
         let rate = Rate { count: 1, period: Duration::from_secs(1) };
@@ -138,6 +138,8 @@ mod tests {
             name: "webhooks".to_owned(),
             listeners: Vec::new(),
             matcher: Match::default(),
+            delivery: Delivery::Inline,
+            whatsapp: None,
             to: Destination::Upstream(0),
             timeout: Duration::from_secs(1),
             rate_limit: Some(model::RateLimit { key, rate, burst, ipv6_prefix: 64, max_keys: 64 }),

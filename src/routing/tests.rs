@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::model::{
-    ClientAddress, Destination, ListenAddress, ListenerLimits, Passage, PathPattern, PathRules,
+    ClientAddress, Delivery, Destination, ListenAddress, ListenerLimits, Passage, PathPattern, PathRules,
 };
 
 fn listener(name: &str) -> Listener {
@@ -45,6 +45,8 @@ fn route(matcher: Match) -> Route {
         name: String::new(),
         listeners: Vec::new(),
         matcher,
+        delivery: Delivery::Inline,
+        whatsapp: None,
         to: Destination::Upstream(0),
         timeout: Duration::ZERO,
         rate_limit: None,

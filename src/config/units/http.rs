@@ -118,19 +118,47 @@ impl Decode for HeaderValue {
     }
 }
 
+/// A secret that is shared with somebody else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Decode for Secret {
+    fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+        decoder.tree.hide(node);
+        let text = decoder.text(node, "a secret")?;
+        if !text.is_empty() && text.len() <= TEXT_BYTES_MAX && text.chars().all(|character| !character.is_control()) {
+            return Some(Self(text));
+        }
+        let report = decoder.error(node, "this secret is empty, too long or has control characters");
+        let help = format!(
+            "one line of 1 to {TEXT_BYTES_MAX} bytes; `${{file:/run/secrets/x}}` leaves the line end of a file out"
+        );
+        decoder.reports.push(report.help(help));
+        None
+    }
+
+    fn kind() -> Kind {
+        Kind::Scalar("a text", json!({ "type": "string", "minLength": 1, "maxLength": TEXT_BYTES_MAX }))
+    }
+}
+
 /// What holds a requester to a master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Affinity(pub AffinityKey);
 
 impl Scalar for Affinity {
-    const NAME: &'static str = "`client-ip`, `header:NAME` or `cookie:NAME`";
+    const NAME: &'static str = "`conversation`, `client-ip`, `header:NAME` or `cookie:NAME`";
 
     fn parse(text: &str) -> Result<Self, String> {
         let key = match text.split_once(':') {
             None if text == "client-ip" => AffinityKey::ClientIp,
-            None if text == "conversation" => {
-                return Err("`conversation` is not available in this version".into());
-            }
+            None if text == "conversation" => AffinityKey::Conversation,
             Some(("header", name)) if is_token(name) => AffinityKey::Header(name.to_ascii_lowercase()),
             Some(("cookie", name)) if is_token(name) => AffinityKey::Cookie(name.to_owned()),
             _ => return Err("NAME is one word, such as header:x-session".into()),
@@ -139,8 +167,8 @@ impl Scalar for Affinity {
     }
 
     fn schema() -> Json {
-        let examples = ["client-ip", "header:x-session", "cookie:session"];
-        json!({ "type": "string", "pattern": "^(client-ip|header:.+|cookie:.+)$", "examples": examples })
+        let examples = ["conversation", "client-ip", "header:x-session", "cookie:session"];
+        json!({ "type": "string", "pattern": "^(conversation|client-ip|header:.+|cookie:.+)$", "examples": examples })
     }
 }
 

@@ -13,13 +13,13 @@ mod text;
 mod words;
 
 pub use address::{Host, Listen, MasterAddress, Network, TlsName};
-pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, StatusRanges, UrlPath};
+pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, Secret, StatusRanges, UrlPath};
 pub use internet::{Email, HttpsUrl};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
 pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
 pub use template::{HeaderTemplate, NewHost, RedirectStatus, UrlScheme};
 pub use text::{Country, FilePath, Literal, Name, Phone, Pointer, Text};
 pub use words::{
-    Bool, Challenge, ClientAuthMode, Delivery, Level, Log, MasterProtocol, OnFailure, Protocol, ProxyVersion,
+    Bool, Challenge, ClientAuthMode, Delivery, Gateway, Level, Log, MasterProtocol, OnFailure, Protocol, ProxyVersion,
     TlsVersion, Verify, WhenAllDown, Workers,
 };

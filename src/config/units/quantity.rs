@@ -106,8 +106,9 @@ impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
     }
 
     fn schema() -> Json {
+        let examples = [32 << 10, 4 << 20].map(|bytes: u64| show_size(bytes.clamp(MIN, MAX)));
         let range = format!("from {} to {}", show_size(MIN), show_size(MAX));
-        json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$", "examples": ["32KiB", "4MiB"], "$comment": range })
+        json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$", "examples": examples, "$comment": range })
     }
 }
 

@@ -117,7 +117,12 @@ words! {
     /// What a listener speaks.
     enum Protocol { Http = "http", Tcp = "tcp" }
     /// How a request gets to a master.
-    enum Delivery { Inline = "inline" } later { "inline-then-spool", "spool" }
+    enum Delivery { Inline = "inline", InlineThenSpool = "inline-then-spool", Spool = "spool" }
+    /// A WhatsApp gateway.
+    enum Gateway {
+        CloudApi = "cloud-api", Dialog360 = "360dialog", Waha = "waha", Evolution = "evolution", Wppconnect = "wppconnect", Wwebjs = "wwebjs-api",
+        Gowa = "gowa", Twilio = "twilio"
+    }
     /// What to do when no master is usable.
     enum WhenAllDown { Reject = "reject", Panic = "panic" } later { "spool" }
     /// What masters speak.

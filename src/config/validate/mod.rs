@@ -4,6 +4,7 @@
 //! stops the others. What comes out has no dangling name, no default left open and no contradiction.
 
 mod acme;
+mod delivery;
 mod destination;
 mod limits;
 mod listener;
@@ -37,7 +38,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
     let mut checker = Checker { decoder, resolver };
     let listeners =
         checker.each(&file.listeners, "listener", |checker, listener| listener::check(checker, listener, file));
-    let upstreams = checker.each(&file.upstreams, "upstream", upstream::check);
+    let upstreams = checker.each(&file.upstreams, "upstream", |checker, at| upstream::check(checker, at, file));
     let needs_routes = !tcp::is_all(file);
     let routes = checker.each_of(&file.routes, "route", needs_routes, |checker, at| route::check(checker, at, file));
     checker.unique_names(&file.listeners, |listener| &listener.name);
@@ -55,6 +56,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
         routes: routes?,
         upstreams: upstreams?,
         state_path: file.state.get()?.path.get()?.0.clone(),
+        spool: delivery::spool(&file.state.get()?.spool)?,
         admin: Admin { address: file.admin.get()?.address.get()?.0.clone() },
         logging: Logging {
             level: level(*logging.level.get()?).to_owned(),

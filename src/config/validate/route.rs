@@ -8,7 +8,7 @@ use super::super::model::{Destination, HeaderMatch, Match, PathPattern, Route};
 use super::super::shape::{At, List};
 use super::super::tree::NodeId;
 use super::super::units::{Name, Protocol, show_time};
-use super::{Checker, destination, limits, passage, tcp};
+use super::{Checker, delivery, destination, limits, passage, tcp};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
     let route = at.get()?;
@@ -26,7 +26,8 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
         }
     }
     let passage = passage::check(checker, route, file);
-    route.delivery.get()?;
+    let whatsapp = delivery::whatsapp(checker, &route.whatsapp);
+    let delivery = delivery::delivery(checker, route);
     let rate_limit = limits::rate_limit(checker, &route.rate_limit);
     let access = limits::access(checker, &route.access);
     Some(Route {
@@ -34,6 +35,8 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
         listeners: listeners?.into_iter().map(|name| name.0).collect(),
         matcher: matcher?,
         to: to?,
+        delivery: delivery?,
+        whatsapp: whatsapp?.map(Box::new),
         timeout: route.timeout.get()?.0,
         rate_limit: rate_limit?,
         access: access?,

@@ -1,17 +1,17 @@
 //! Strategies: what each needs, and what it does not read.
 
-use super::super::file;
+use super::super::file::{self, File};
 use super::super::model::StrategyKind;
 use super::super::shape::At;
-use super::Checker;
+use super::{Checker, delivery};
 
-pub fn check(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) {
+pub fn check(checker: &mut Checker<'_, '_>, upstream: &file::Upstream, file: &File) {
     let Some(&strategy) = upstream.strategy.get() else { return };
     let masters = upstream.masters.get().map_or(&[][..], Vec::as_slice);
     check_numbers(checker, upstream, masters.len());
     warn_of_unread_keys(checker, upstream, masters, strategy);
     match strategy {
-        StrategyKind::Geo => check_geo(checker, upstream, masters),
+        StrategyKind::Geo => check_geo(checker, upstream, masters, file),
         StrategyKind::ConsistentHash if matches!(upstream.affinity.get(), Some(None)) => {
             let report = checker.warning(upstream.strategy.node, "`consistent-hash` has no key, so masters take turns");
             checker
@@ -80,12 +80,12 @@ fn reads_weight(strategy: StrategyKind) -> bool {
     }
 }
 
-fn check_geo(checker: &mut Checker<'_, '_>, upstream: &file::Upstream, masters: &[At<file::Master>]) {
+fn check_geo(checker: &mut Checker<'_, '_>, upstream: &file::Upstream, masters: &[At<file::Master>], file: &File) {
     let Some(geo) = upstream.geo.get() else { return };
     let (Some(country), Some(location)) = (geo.country_header.get(), geo.location_header.get()) else { return };
-    if country.is_none() && location.is_none() {
+    if country.is_none() && location.is_none() && delivery::is_led_to(file, upstream) == Some(false) {
         let report = checker.error(upstream.strategy.node, "`geo` needs to learn where a requester is");
-        checker.push(report.help("add `geo: { country_header: cf-ipcountry }` or `geo: { location_header: NAME }`"));
+        checker.push(report.help("add `geo: { country_header: cf-ipcountry }` or `geo: { location_header: NAME }`; `whatsapp` in a route tells the country, too"));
     }
     for master in masters.iter().filter_map(At::get) {
         if let (Some(None), Some(None)) = (master.country.get(), master.location.get()) {

@@ -1,15 +1,15 @@
 //! Upstreams: masters that differ, probes that can succeed, bounds that fit together.
 
-use super::super::file;
+use super::super::file::{self, File};
 use super::super::model::{
     Affinity, AllDown, CircuitBreaker, Geo, HealthCheck, HttpProbe, JsonProbe, Master, MasterHttp2, MasterLimits,
     MasterProtocol, OutlierDetection, Pool, Probe, ProxyVersion, Retry, RetryBudget, Upstream,
 };
 use super::super::shape::{At, List, Switch};
 use super::super::units::{self, Int, Literal, OnFailure, WhenAllDown, show_time};
-use super::{Checker, master_tls, strategy};
+use super::{Checker, delivery, master_tls, strategy};
 
-pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<Upstream> {
+pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>, file: &File) -> Option<Upstream> {
     let upstream = at.get()?;
     let tls = match upstream.tls.get() {
         Some(Some(tls)) => master_tls::check(checker, tls).map(Some),
@@ -18,7 +18,9 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
     };
     let masters = checker.each(&upstream.masters, "master", |checker, at| master(checker, at, upstream));
     check_masters(checker, upstream);
-    strategy::check(checker, upstream);
+    delivery::check_accounts(checker, upstream);
+    strategy::check(checker, upstream, file);
+    let redelivery = delivery::redelivery(checker, &upstream.redelivery);
     let health_check = match upstream.health_check.get() {
         Some(Some(check)) => health_check(checker, check, &upstream.health_check).map(Some),
         Some(None) => Some(None),
@@ -60,6 +62,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>) -> Option<U
         outlier_detection: outlier_detection?,
         circuit_breaker: circuit_breaker(upstream.circuit_breaker.get()?)?,
         retry: retry?,
+        redelivery: redelivery?,
         slow_start: upstream.slow_start.get()?.0,
         all_down: match upstream.all_down.get()? {
             WhenAllDown::Reject => AllDown::Reject,
@@ -268,7 +271,7 @@ fn retry(checker: &mut Checker<'_, '_>, rules: &file::Retry) -> Option<Retry> {
     Some(Retry {
         attempts: rules.attempts.get()?.u32(),
         per_try_timeout: rules.per_try_timeout.get()?.0,
-        non_idempotent: rules.non_idempotent.get()?.0,
+        non_idempotent: rules.non_idempotent.get()?.map(|given| given.0),
         replay_stale: rules.replay_stale.get()?.0,
         on_status: statuses?.into_iter().map(Int::u16).collect(),
         body_bytes: rules.body_bytes.get()?.usize(),

@@ -170,8 +170,7 @@ impl Stream {
             host_of_master: prepared.host_of_master,
             to_head: prepared.to_head,
             idempotent: prepared.idempotent,
-            key: prepared.key,
-            pin: prepared.pin,
+            aim: prepared.aim(),
             timeout: prepared.timeout,
         };
         let mut asking = Asking { respond, expects_continue: prepared.expects_continue, body };

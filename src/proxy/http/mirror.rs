@@ -82,8 +82,7 @@ impl Copy {
             host_of_master: self.prepared.host_of_master,
             to_head: self.prepared.to_head,
             idempotent: self.prepared.idempotent,
-            key: self.prepared.key,
-            pin: self.prepared.pin,
+            aim: self.prepared.aim(),
             timeout: self.prepared.timeout,
         };
         let mut nobody = Nobody(&self.body);

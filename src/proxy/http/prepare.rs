@@ -11,6 +11,7 @@ use crate::config::model::{
 };
 use crate::exchange::headers::{Forwarding, write_request_head};
 use crate::exchange::local::{Generation, Led};
+use crate::exchange::pick::Aim;
 use crate::exchange::{redirect, rewrite, rules};
 use crate::http::client_address::client_address;
 use crate::http::fields::Known;
@@ -99,6 +100,12 @@ impl Prepared {
             route: Some(self.route),
             body,
         }
+    }
+
+    /// Where it is to go.
+    #[must_use]
+    pub fn aim(&self) -> Aim<'static> {
+        Aim { key: self.key, pin: self.pin, ..Aim::default() }
     }
 
     /// Where it was led, for what is counted.
@@ -390,6 +397,8 @@ impl Inlet<'_> {
 /// What the strategy may choose by, and the hash of the affinity key.
 fn keys(request: &Request<'_>, client: Option<IpAddr>, upstream: &Upstream) -> (Key, Option<u64>) {
     let pin = upstream.affinity.as_ref().and_then(|affinity| match &affinity.key {
+        // Known when the body has been read.
+        AffinityKey::Conversation => None,
         AffinityKey::ClientIp => client.map(client_hash),
         AffinityKey::Header(name) => request.field(name).map(stable_hash),
         AffinityKey::Cookie(name) => request.cookie(name).map(stable_hash),

@@ -14,6 +14,7 @@ use crate::clock::{self, Micros};
 use crate::config::model::{AffinityKey, Upstream};
 use crate::exchange::dial::{Dial, Dialled};
 use crate::exchange::local::Generation;
+use crate::exchange::pick::Aim;
 use crate::exchange::{End, Failed};
 use crate::listener::proxy_protocol::{self, Ends};
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
@@ -122,8 +123,7 @@ impl Connection {
             generation,
             upstream,
             watched: &self.watched,
-            key: Key { hash: pin, client, place: None },
-            pin,
+            aim: Aim { key: Key { hash: pin, client, place: None }, pin, ..Aim::default() },
             preface: &self.preface(settings),
         };
         let (client, buffer, ended) = (&self.client, &mut self.buffer, &mut self.ended);
