@@ -21,7 +21,7 @@ use baton::config::model::{
 use baton::config::{self, System};
 use baton::exchange::headers::{Forwarding, write_request_head};
 use baton::exchange::local::Local;
-use baton::exchange::pick::{Tried, Wish};
+use baton::exchange::pick::{Aim, Tried, Wish};
 use baton::http::path;
 use baton::http::request::Request;
 use baton::http::scan::HeadScan;
@@ -159,6 +159,8 @@ fn route(i: usize) -> Route {
         name,
         listeners,
         matcher,
+        delivery: baton::config::model::Delivery::Inline,
+        whatsapp: None,
         to: baton::config::model::Destination::Upstream(0),
         timeout,
         rate_limit: None,
@@ -328,7 +330,7 @@ fn request(c: &mut Criterion) {
     let upstream = &generation.upstreams[0].shared;
     group.bench_function("pick", |b| {
         b.iter(|| {
-            let wish = Wish { key: Key::default(), pin: None, tried: &tried, now: 1 };
+            let wish = Wish { aim: Aim::default(), tried: &tried, now: 1 };
             baton::exchange::pick::pick(upstream, black_box(&wish), || local.random()).unwrap().position
         });
     });

@@ -27,7 +27,7 @@ impl LeastLoaded {
             let in_flight = u64::from(view.in_flight(i));
             let capacity = u64::from(*weight) * u64::from(view.ramp(i).clamp(1, 100));
             let (here, there) = (in_flight * least_capacity, least_in_flight * capacity);
-            if least.len() == 0 || here < there {
+            if least.is_empty() || here < there {
                 least.clear();
                 (least_in_flight, least_capacity) = (in_flight, capacity);
             } else if here > there {

@@ -5,7 +5,7 @@ use super::MAX_MEMBERS;
 const BITS: usize = u64::BITS as usize;
 
 /// Members by index.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Set {
     words: [u64; MAX_MEMBERS / BITS],
     len: usize,
@@ -36,6 +36,10 @@ impl Set {
     pub fn clear(&mut self) {
         self.words = [0; MAX_MEMBERS / BITS];
         self.len = 0;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     pub fn len(&self) -> usize {
