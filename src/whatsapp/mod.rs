@@ -1,7 +1,21 @@
 //! What WhatsApp gateways send: whose it is, which conversation it is about, and how one tells that it came before.
 //!
-//! Nothing in here does I/O or reads a clock.
+//! Nothing in here does I/O or reads a clock. Each gateway has a file that reads its payloads with the skimmer in `json`;
+//! nothing builds a tree, and media of some megabytes cost a search for the end of their string. A body of the Cloud API
+//! may hold many updates; `split` tells how each is written as a body of its own. What is not understood is an update of
+//! [`Kind::Event`] or [`Undecodable`], never a panic and never lost: its caller passes the body on as it is.
 
+mod cloud_api;
+mod decode;
+pub mod json;
 mod provider;
+mod split;
+mod update;
 
+pub use decode::{UPDATES_MAX, Undecodable, decode};
 pub use provider::Provider;
+pub use split::{Part, write_part};
+pub use update::{Id, Kind, Names, Update};
+
+#[cfg(test)]
+mod tests;
