@@ -21,6 +21,7 @@ pub mod routing;
 pub mod sample;
 pub mod server;
 pub mod snapshot;
+pub mod spool;
 pub mod sync;
 pub mod telemetry;
 pub mod tls;

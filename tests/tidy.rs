@@ -33,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "listener/proxy_protocol",
             "routing",
+            "spool/schedule",
             "telemetry/histogram",
             "telemetry/hot",
             "tls/hello",
@@ -44,7 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "whatsapp",
         ],
     ),
-    ("mechanisms", &["exchange", "listener", "net", "snapshot", "telemetry", "tls", "upstream"]),
+    ("mechanisms", &["exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"]),
     ("data plane", &["proxy", "worker"]),
     ("control plane", &["acme", "health"]), // but for their pure cores, above
     ("admin", &["admin"]),

@@ -1,0 +1,4 @@
+mod memory;
+mod model;
+mod rules;
+mod simulation;
