@@ -15,6 +15,9 @@ const LINE_CHARS_MAX: usize = 100;
 /// Characters of a found value that are repeated in a message.
 const FOUND_CHARS_MAX: usize = 60;
 
+/// Characters of the way to a key; the longest there is has some seventy.
+const PATH_CHARS_MAX: usize = 200;
+
 /// Words in a key that make its value one that is never shown.
 const SECRET_WORDS: [&str; 8] =
     ["secret", "token", "password", "passwd", "credential", "private", "authorization", "api_key"];
@@ -75,10 +78,10 @@ impl Report {
         Self { severity: Severity::Warning, ..Self::error(message, place) }
     }
 
-    /// The key in question.
+    /// The key in question. Keys are as free as values until they are known, so the way to it is escaped and cut like one.
     #[must_use]
-    pub fn at(mut self, path: String) -> Self {
-        self.path = path;
+    pub fn at(mut self, path: &str) -> Self {
+        self.path = shown(path, PATH_CHARS_MAX);
         self
     }
 
@@ -381,15 +384,19 @@ pub fn is_secret_key(key: &str) -> bool {
 
 /// A value as messages show it: escaped, cut and in backticks.
 pub fn code(text: &str) -> String {
-    let mut out = String::from("`");
+    format!("`{}`", shown(text, FOUND_CHARS_MAX))
+}
+
+/// The first `most` characters, escaped.
+fn shown(text: &str, most: usize) -> String {
+    let mut out = String::new();
     for (count, character) in text.chars().enumerate() {
-        if count == FOUND_CHARS_MAX {
+        if count == most {
             out.push('…');
             break;
         }
         if is_unprintable(character) { out.extend(character.escape_default()) } else { out.push(character) }
     }
-    out.push('`');
     out
 }
 
@@ -454,6 +461,13 @@ mod tests {
     fn the_place_is_shown_with_a_caret_below_it() {
         let shown = print("a: 1\nb: long\n", Some(vec![]), Place { line: 2, column: 4, end_line: 2, end_column: 8 });
         assert_eq!(shown, "error: wrong\n --> a.yaml:2:4\n  |\n2 | b: long\n  |    ^^^^\n\n1 error in a.yaml");
+    }
+
+    #[test]
+    fn the_way_to_a_key_is_escaped_and_cut() {
+        let at = |path: &str| Report::error("wrong", Place::point(1, 1)).at(path).path;
+        assert_eq!(at("listeners[0].a\nb\u{1b}"), "listeners[0].a\\nb\\u{1b}");
+        assert_eq!(at(&"a".repeat(PATH_CHARS_MAX + 1)), format!("{}…", "a".repeat(PATH_CHARS_MAX)));
     }
 
     #[test]

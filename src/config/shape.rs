@@ -214,11 +214,11 @@ impl Decoder {
 
     /// An error about a value, to be finished and pushed.
     pub fn error(&self, node: NodeId, message: impl Into<String>) -> Report {
-        Report::error(message, self.tree.head(node)).at(self.tree.path(node))
+        Report::error(message, self.tree.head(node)).at(&self.tree.path(node))
     }
 
     pub fn warning(&self, node: NodeId, message: impl Into<String>) -> Report {
-        Report::warning(message, self.tree.head(node)).at(self.tree.path(node))
+        Report::warning(message, self.tree.head(node)).at(&self.tree.path(node))
     }
 
     /// What stands there, in words; a secret, and the value of a variable or file, is not repeated.
@@ -311,10 +311,10 @@ impl Decoder {
             let known = || object.fields.iter().map(Field::name);
             if object.later.contains(&entry.key.as_str()) {
                 let message = format!("{} is not supported by this version", code(&entry.key));
-                self.reports.push(Report::error(message, entry.key_place).at(path).help("leave it out"));
+                self.reports.push(Report::error(message, entry.key_place).at(&path).help("leave it out"));
                 continue;
             }
-            let report = Report::error(format!("unknown key {}", code(&entry.key)), entry.key_place).at(path);
+            let report = Report::error(format!("unknown key {}", code(&entry.key)), entry.key_place).at(&path);
             if let Some(hint) = foreign::hint(object.name, &entry.key) {
                 self.reports.push(report.help(hint));
                 continue;

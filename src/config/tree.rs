@@ -438,7 +438,7 @@ impl Builder<'_, '_> {
                     let path = self.tree.path(id);
                     let message = format!("the key {} stands here twice", code(&key));
                     let help = format!("the first one is in line {line}; keep one of them");
-                    self.reports.push(Report::error(message, key_place).at(path).help(help));
+                    self.reports.push(Report::error(message, key_place).at(&path).help(help));
                 }
                 Step::Key(key)
             }
@@ -448,7 +448,7 @@ impl Builder<'_, '_> {
     }
 
     fn report(&mut self, message: &str, place: Place, help: &[&str]) {
-        let report = Report::error(message, place).at(self.path());
+        let report = Report::error(message, place).at(&self.path());
         self.reports.push(help.iter().fold(report, |report, line| report.help(*line)));
     }
 

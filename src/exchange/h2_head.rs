@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 
-use crate::http::fields::{Known, forbidden_in_trailers};
+use crate::http::fields::{Known, forbidden_in_trailers, is_name};
 use crate::http::request::FIELDS_MAX;
 use crate::http::websocket::accept;
 
@@ -104,8 +104,10 @@ pub fn write_switching(response: &Response<()>, accept: &str, out: &mut Vec<u8>)
 
 /// Trailers as header lines, without those that must not come so late.
 pub fn write_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
-    for (name, value) in trailers.iter().filter(|(name, _)| !forbidden_in_trailers(name.as_str())) {
-        line(name, value, out);
+    for (name, value) in trailers {
+        if is_name(name.as_str()) && !forbidden_in_trailers(name.as_str()) {
+            line(name, value, out);
+        }
     }
 }
 

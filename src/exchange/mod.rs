@@ -18,7 +18,7 @@ pub mod answer;
 pub mod attempt;
 pub mod budget;
 pub mod dial;
-mod h2_head;
+pub mod h2_head;
 pub mod headers;
 pub mod load;
 pub mod local;

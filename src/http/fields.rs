@@ -123,6 +123,13 @@ pub fn quotes_close(value: &[u8]) -> bool {
     !quoted
 }
 
+/// Whether a name is one in HTTP/1.1 (RFC 9110 section 5.1). The `http` crate takes a quote for a part of one.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token)
+}
+
 /// Fields that must not come in a trailer: framing, routing, and what the head has already decided (RFC 9110
 /// section 6.5.1).
 #[must_use]
@@ -169,6 +176,12 @@ mod tests {
         for name in ["X-Forwarded-For", "X_Own", "_", "", "X_Forwarded_For_Whom_The_Bell_Tolls", "Content__Length"] {
             assert!(!Known::is_mimicked_by(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_is_a_token() {
+        assert!(is_name("x-a") && is_name("!#$%&'*+-.^_`|~9Z"));
+        assert!(!is_name("") && !is_name("a\"b") && !is_name("a b") && !is_name("a:b") && !is_name("\u{e9}"));
     }
 
     #[test]

@@ -199,7 +199,8 @@ pub fn trailers(lines: &[u8]) -> Option<HeaderMap> {
 /// Writes a client's trailers as lines, without fields that must not stand there.
 pub fn write_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
     for (name, value) in trailers {
-        let safe = !value.as_bytes().iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
+        let safe =
+            fields::is_name(name.as_str()) && !value.as_bytes().iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
         if safe && *name != TE && !fields::forbidden_in_trailers(name.as_str()) {
             line(name.as_str().as_bytes(), value.as_bytes(), out);
         }
