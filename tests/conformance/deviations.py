@@ -42,7 +42,7 @@ known(
     "http2/5.1/12",
     "http2/6.1/2",
 )
-# That nothing of it gets to a master is tested in tests/it.
+# That nothing of it gets to a master is tested in tests/it/downgrade.
 known(
     "answered",
     "the crate drops the field, so that it can neither be passed on nor mean anything",

@@ -8,16 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::kit::h2::{Client, answer, get, post};
-use crate::kit::h2_master::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+use crate::kit::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, frame,
 };
+use crate::kit::h2::{Client, answer, get, post};
 use crate::kit::raw::RawMaster;
 use crate::kit::{Baton, Config, SOON, among_others, eventually, masters};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PRIORITY: u8 = 2;
-const CONTINUATION: u8 = 9;
 
 /// GET / of x, as HPACK has it without touching the table.
 const GET: &[u8] = &[0x82, 0x86, 0x84, 0x01, 1, b'x'];
@@ -37,11 +34,6 @@ enum Ends {
 
 /// An attack: what it is, its bytes, its end, and what it counts as.
 type Attack = (&'static str, Vec<u8>, Ends, &'static str);
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 fn request(stream: u32, flags: u8, block: &[u8]) -> Vec<u8> {
     frame(HEADERS, flags | END_HEADERS, stream, block)

@@ -8,11 +8,11 @@ use hyper::Method;
 
 use crate::kit::config::PROBES;
 use crate::kit::directory::Directory;
-use crate::kit::h2;
-use crate::kit::h2_master::{
-    CANCEL, DATA, END_HEADERS, END_STREAM, FrameMaster, Frames, H2Master, HEADERS, REFUSED_STREAM, RST_STREAM,
-    STATUS_200, serve,
+use crate::kit::frames::{
+    CANCEL, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, REFUSED_STREAM, RST_STREAM, STATUS_200,
 };
+use crate::kit::h2;
+use crate::kit::h2_master::{FrameMaster, H2Master, serve};
 use crate::kit::http::Client;
 use crate::kit::process::Process;
 use crate::kit::raw::{Raw, RawMaster, header};

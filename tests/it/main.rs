@@ -12,6 +12,7 @@ mod bodies;
 mod client_certificates;
 mod demo;
 mod destination;
+mod downgrade;
 mod h2;
 mod h2_hostile;
 mod h2_to_masters;

@@ -218,27 +218,28 @@ impl Stream {
     /// Receives a small body whole, or prepares to pass a large one on.
     async fn receive(&self, course: &Course<'_>, prepared: &Prepared, mut from: RecvStream) -> Result<Body, ClientEnd> {
         let mut pace = pace(course.limits);
-        match prepared.framing {
-            Framing::None | Framing::UntilClose => Ok(Body::Whole(Vec::new())),
-            Framing::Length(length) if length <= WHOLE_BODY_MAX && !prepared.expects_continue => {
-                let mut body = Vec::with_capacity(length as usize);
-                loop {
-                    let begun = clock::now();
-                    course.watched.arm(begun.saturating_add(pace.patience()));
-                    let data = std::future::poll_fn(|cx| poll_data(&mut from, cx));
-                    let Some(data) = course.watched.guard(data).await.map_err(|_| ClientEnd::TooSlow)?? else { break };
-                    pace.waited(clock::now().saturating_sub(begun), data.len());
-                    body.extend_from_slice(&data);
-                }
-                // The crate has held the data against the length; a master must not be left waiting for the rest.
-                if body.len() as u64 == length { Ok(Body::Whole(body)) } else { Err(ClientEnd::Malformed) }
-            }
+        let length = match prepared.framing {
+            Framing::None | Framing::UntilClose if from.is_end_stream() => return Ok(Body::Whole(Vec::new())),
+            // A length of nothing, before the end: no master is asked until it is known that nothing comes.
+            Framing::None | Framing::UntilClose => 0,
+            Framing::Length(length) if length <= WHOLE_BODY_MAX && !prepared.expects_continue => length,
             Framing::Length(_) | Framing::Chunked => {
                 let keep_max = course.generation.upstreams[prepared.upstream].shared.settings.retry.body_bytes;
                 let limits = UploadLimits { body_max: course.limits.body_bytes, keep_max, pace };
-                Ok(Body::Passing(Upload::new(from, limits, self.trunk.shared.local.load.clone())))
+                return Ok(Body::Passing(Upload::new(from, limits, self.trunk.shared.local.load.clone())));
             }
+        };
+        let mut body = Vec::with_capacity(length as usize);
+        loop {
+            let begun = clock::now();
+            course.watched.arm(begun.saturating_add(pace.patience()));
+            let data = std::future::poll_fn(|cx| poll_data(&mut from, cx));
+            let Some(data) = course.watched.guard(data).await.map_err(|_| ClientEnd::TooSlow)?? else { break };
+            pace.waited(clock::now().saturating_sub(begun), data.len());
+            body.extend_from_slice(&data);
         }
+        // The crate has held the data against the length; a master must not be left waiting for the rest.
+        if body.len() as u64 == length { Ok(Body::Whole(body)) } else { Err(ClientEnd::Malformed) }
     }
 
     async fn tunnel(

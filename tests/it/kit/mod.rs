@@ -8,6 +8,7 @@ pub mod acme;
 pub mod baton;
 pub mod config;
 pub mod directory;
+pub mod frames;
 pub mod h2;
 pub mod h2_master;
 pub mod http;

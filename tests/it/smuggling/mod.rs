@@ -1,7 +1,7 @@
 //! Requests that two programs could understand differently: what a master sees is what Baton understood, and the request
 //! behind them is answered for itself.
 
-mod corpus;
+pub mod corpus;
 
 use std::sync::{Arc, Mutex};
 
@@ -20,13 +20,13 @@ const PROBE: &str = "GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n";
 
 /// What one master has seen, in order, and what it found fault with.
 #[derive(Default)]
-struct Seen {
-    requests: Vec<Received>,
-    faults: Vec<String>,
+pub struct Seen {
+    pub requests: Vec<Received>,
+    pub faults: Vec<String>,
 }
 
 /// Answers every request with its own target.
-async fn master(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
+pub async fn master(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
     while let Ok((stream, _)) = listener.accept().await {
         let seen = seen.clone();
         tokio::spawn(async move {
@@ -111,7 +111,7 @@ async fn try_case(baton: &Baton, case: &Case, seen: &Mutex<Seen>) -> Vec<String>
 }
 
 /// What a master must have got, against what it got.
-fn compare(passed: &Passed, request: &Received, faults: &mut Vec<String>) {
+pub fn compare(passed: &Passed, request: &Received, faults: &mut Vec<String>) {
     let target: String = passed.target.iter().map(|byte| char::from(*byte)).collect();
     if (&request.method, &request.target) != (&passed.method, &target) {
         faults.push(format!("the master saw {} {}", request.method, request.target));
@@ -196,14 +196,14 @@ async fn what_a_master_sees_is_what_baton_understood() {
 }
 
 /// Method, path and bytes of body, as the access log has them.
-type Line = (String, String, usize);
+pub type Line = (String, String, usize);
 
 fn probe_line() -> Line {
     ("GET".to_owned(), "/probe".to_owned(), 0)
 }
 
 /// A line about a request that a master answered.
-fn passed_line(line: &str) -> Option<Line> {
+pub fn passed_line(line: &str) -> Option<Line> {
     let line: Value = serde_json::from_str(line).expect("every line is JSON");
     let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
     (line["status"] == 200).then(|| (text("method"), text("path"), line["bytes_in"].as_u64().unwrap() as usize))
