@@ -29,8 +29,7 @@ use lane::Lane;
 use queues::Queues;
 use window::Window;
 
-/// Milliseconds since 1970.
-pub type UnixMillis = u64;
+pub use crate::clock::UnixMillis;
 
 /// Messages that may wait for the commit of what became of them; beyond that nothing new begins.
 pub const SETTLING_MAX: usize = 4096;
