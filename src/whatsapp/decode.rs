@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::update::NAME_LENGTH_MAX;
-use super::{Provider, Update, cloud_api};
+use super::{Provider, Update, cloud_api, evolution, gowa, waha, wppconnect, wwebjs};
 
 /// Updates in one body. Meta sends at most 1000.
 pub const UPDATES_MAX: usize = 4096;
@@ -47,7 +47,12 @@ pub fn decode<'a>(provider: Provider, body: &'a [u8], into: &mut Vec<Update<'a>>
     let before = into.len();
     let read = match provider {
         Provider::CloudApi => cloud_api::decode(body, into),
-        _ => Err(Undecodable::Unknown),
+        Provider::Waha => waha::decode(body, into),
+        Provider::Evolution => evolution::decode(body, into),
+        Provider::Wppconnect => wppconnect::decode(body, into),
+        Provider::Wwebjs => wwebjs::decode(body, into),
+        Provider::Gowa => gowa::decode(body, into),
+        Provider::Twilio => Err(Undecodable::Unknown),
     };
     if read.is_err() {
         into.truncate(before);

@@ -5,12 +5,18 @@
 //! may hold many updates; `split` tells how each is written as a body of its own. What is not understood is an update of
 //! [`Kind::Event`] or [`Undecodable`], never a panic and never lost: its caller passes the body on as it is.
 
+mod chat;
 mod cloud_api;
 mod decode;
+mod evolution;
+mod gowa;
 pub mod json;
 mod provider;
 mod split;
 mod update;
+mod waha;
+mod wppconnect;
+mod wwebjs;
 
 pub use decode::{UPDATES_MAX, Undecodable, decode};
 pub use provider::Provider;

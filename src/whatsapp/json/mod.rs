@@ -15,6 +15,10 @@ use memchr::memchr2;
 
 use super::Undecodable;
 
+#[cfg(test)]
+mod tests;
+mod text;
+
 /// Deepest nesting of a value that is skipped. What gateways send stays far below, and the usual parsers stop here too.
 const DEPTH_MAX: u32 = 128;
 
@@ -90,7 +94,7 @@ impl<'a> Reader<'a> {
             self.blank();
             let before = self.at;
             if escaped {
-                let plain = self.unescape(name)?;
+                let plain = text::unescaped(name).ok_or_else(|| self.broken())?;
                 member(Key { name: plain.as_bytes(), at }, self)?;
             } else {
                 member(Key { name, at }, self)?;
@@ -144,6 +148,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads a string or a number, or the one that is this member of an object.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn text_or_member(&mut self, slot: &mut Text<'a>, name: &[u8]) -> Result<(), Undecodable> {
+        if self.peek() != Some(b'{') {
+            return self.text(slot);
+        }
+        self.once(&mut slot.seen)?;
+        let mut inside = Text::default();
+        self.object(|key, value| if key.name == name { value.text(&mut inside) } else { Ok(()) })?;
+        slot.value = inside.value;
+        Ok(())
+    }
+
     /// Reads `true` or `false`. Anything else is skipped and leaves the slot empty.
     ///
     /// # Errors
@@ -174,12 +193,12 @@ impl<'a> Reader<'a> {
         match self.peek() {
             Some(b'"') => {
                 let (inside, escaped) = self.quoted()?;
-                if escaped {
-                    return self.unescape(inside).map(|text| Some(Cow::Owned(text)));
-                }
-                let text = std::str::from_utf8(inside).map_err(|_| self.broken())?;
-                let control = inside.iter().fold(false, |found, byte| found | (*byte < b' '));
-                if control { Err(self.broken()) } else { Ok(Some(Cow::Borrowed(text))) }
+                let text = if escaped {
+                    text::unescaped(inside).map(Cow::Owned)
+                } else {
+                    text::plain(inside).map(Cow::Borrowed)
+                };
+                text.map(Some).ok_or_else(|| self.broken())
             }
             Some(b'-' | b'0'..=b'9') => {
                 let start = self.at;
@@ -357,57 +376,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The text of a string with escapes. Half a surrogate pair is refused: replaced, two different identifiers could
-    /// become one.
-    fn unescape(&self, inside: &[u8]) -> Result<String, Undecodable> {
-        let mut text = String::with_capacity(inside.len());
-        let mut rest = inside;
-        while let Some(length) = memchr::memchr(b'\\', rest) {
-            text.push_str(self.plain(&rest[..length])?);
-            let (character, length) =
-                escape(&rest[length + 1..]).map(|(c, l)| (c, length + 1 + l)).ok_or(self.broken())?;
-            text.push(character);
-            rest = &rest[length..];
-        }
-        text.push_str(self.plain(rest)?);
-        Ok(text)
-    }
-
-    fn plain<'t>(&self, bytes: &'t [u8]) -> Result<&'t str, Undecodable> {
-        let text = std::str::from_utf8(bytes).map_err(|_| self.broken())?;
-        if bytes.iter().any(|byte| *byte < b' ') { Err(self.broken()) } else { Ok(text) }
-    }
-
     fn broken(&self) -> Undecodable {
         Undecodable::Broken { at: self.at }
     }
-}
-
-/// The character that an escape stands for, and how long it is without its backslash.
-fn escape(after: &[u8]) -> Option<(char, usize)> {
-    let plain = match after.first()? {
-        b'"' => '"',
-        b'\\' => '\\',
-        b'/' => '/',
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        b'u' => {
-            let first = hex(after.get(1..5)?)?;
-            if !(0xD800..0xDC00).contains(&first) {
-                return Some((char::from_u32(first)?, 5));
-            }
-            let second = hex(after.get(5..11)?.strip_prefix(b"\\u")?)?;
-            let low = second.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
-            return Some((char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + low)?, 11));
-        }
-        _ => return None,
-    };
-    Some((plain, 1))
-}
-
-fn hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
 }
