@@ -58,12 +58,26 @@ pub fn link<'a>(updates: &mut [Update<'a>], contacts: &[Person<'a>]) {
     if contacts.is_empty() {
         return;
     }
+    if let ([update], [contact]) = (&mut *updates, contacts) {
+        if contact.names().any(|name| update.names.contains(name) || update.moved.contains(name)) {
+            adopt(update, contact);
+        }
+        return;
+    }
     let index = Index::new(contacts);
     for update in updates {
         let contact = update.names.iter().chain(update.moved.iter()).find_map(|name| index.of(name).next());
-        let Some(contact) = contact else { continue };
-        let (names, moved) = (&mut update.names, &update.moved);
-        contacts[contact].names().filter(|name| !moved.contains(name)).for_each(|name| names.push(name.clone()));
+        if let Some(contact) = contact {
+            adopt(update, &contacts[contact]);
+        }
+    }
+}
+
+fn adopt<'a>(update: &mut Update<'a>, contact: &Person<'a>) {
+    let (names, moved) = (&mut update.names, &update.moved);
+    let known = names.len();
+    contact.names().filter(|name| !moved.contains(name)).for_each(|name| names.push(name.clone()));
+    if names.len() > known {
         names.sort_by_key(|name| rank(name));
     }
 }

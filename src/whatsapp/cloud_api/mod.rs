@@ -28,9 +28,9 @@ pub(super) const LISTS: [(&str, Kind); 7] = [
 pub fn decode<'a>(body: &'a [u8], into: &mut Vec<Update<'a>>) -> Result<(), Undecodable> {
     let first = into.len();
     let mut reader = Reader::new(body);
-    let (mut object, mut entries) = (Text::default(), false);
-    let known = reader.object(|key, value| match key.name {
-        b"object" => value.text(&mut object),
+    let (mut object, mut entries) = (false, false);
+    reader.object(|key, value| match key.name {
+        b"object" => value.once(&mut object),
         b"entry" => {
             value.once(&mut entries)?;
             value.array(|element| entry(element, first, into)).map(drop)
@@ -38,11 +38,11 @@ pub fn decode<'a>(body: &'a [u8], into: &mut Vec<Update<'a>>) -> Result<(), Unde
         _ => Ok(()),
     })?;
     reader.end()?;
-    if !known || (object.value.is_none() && !entries) {
+    if !object && !entries {
         return Err(Undecodable::Unknown);
     }
     match into.len() - first {
-        0 => into.push(Update::new(Kind::Event, object.take().unwrap_or_default())),
+        0 => into.push(Update::new(Kind::Event, Cow::Borrowed(""))),
         1 => {}
         _ => split::plan(body, &mut into[first..])?,
     }

@@ -11,8 +11,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-
 use super::Undecodable;
 
 #[cfg(test)]
@@ -303,22 +301,16 @@ impl<'a> Reader<'a> {
         let start = self.at + 1;
         let (mut at, mut escaped) = (start, false);
         loop {
-            let rest = self.bytes.get(at..).unwrap_or_default();
-            let Some(offset) = memchr2(b'"', b'\\', rest) else {
+            let Some(found) = text::end_or_escape(self.bytes, at) else {
                 self.at = self.bytes.len();
                 return Err(self.broken());
             };
-            at += offset;
-            if self.bytes[at] == b'"' {
-                self.at = at + 1;
-                return Ok((&self.bytes[start..at], escaped));
+            if self.bytes[found] == b'"' {
+                self.at = found + 1;
+                return Ok((&self.bytes[start..found], escaped));
             }
             escaped = true;
-            at += 2;
-            // Some senders write all but ASCII as escapes, one behind the other.
-            while self.bytes.get(at) == Some(&b'\\') {
-                at += 2;
-            }
+            at = found + 2;
         }
     }
 

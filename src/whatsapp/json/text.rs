@@ -1,5 +1,35 @@
 //! What is between the quotation marks of a string.
 
+use memchr::memchr2;
+
+/// Bytes looked at one word at a time before the search for long strings, which has a price to begin, is called.
+const SHORT: usize = 32;
+
+/// Where the next quotation mark or backslash is.
+#[inline]
+pub fn end_or_escape(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while at < from + SHORT {
+        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ each(b'"')) | zeros(word ^ each(b'\\'));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', bytes.get(at..)?).map(|offset| at + offset)
+}
+
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The highest bit of each byte that is zero. A byte above one that is zero may be marked wrongly: only the lowest counts.
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(each(1)) & !word & each(0x80)
+}
+
 /// The text of a string with escapes. Half a surrogate pair is refused: replaced, two different identifiers could
 /// become one.
 pub fn unescaped(inside: &[u8]) -> Option<String> {
@@ -18,7 +48,10 @@ pub fn unescaped(inside: &[u8]) -> Option<String> {
 
 /// Text that has no escapes, if it is Unicode without control characters.
 pub fn plain(bytes: &[u8]) -> Option<&str> {
-    let control = bytes.iter().fold(false, |found, byte| found | (*byte < b' '));
+    let (words, rest) = bytes.as_chunks();
+    let below = |word: u64| word.wrapping_sub(each(b' ')) & !word & each(0x80);
+    let found = words.iter().fold(0, |found, word| found | below(u64::from_le_bytes(*word)));
+    let control = found != 0 || rest.iter().any(|byte| *byte < b' ');
     std::str::from_utf8(bytes).ok().filter(|_| !control)
 }
 
