@@ -36,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "spool/codec",
             "spool/record",
             "spool/schedule",
+            "spool/turns",
             "telemetry/histogram",
             "telemetry/hot",
             "tls/hello",

@@ -8,6 +8,7 @@
 
 pub mod health;
 pub mod limits;
+pub mod spool;
 pub mod telemetry;
 pub mod upstream;
 

@@ -1,0 +1,2 @@
+#[path = "../../../src/spool/turns.rs"]
+pub mod turns;
