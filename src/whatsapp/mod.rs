@@ -4,15 +4,22 @@
 //! nothing builds a tree, and media of some megabytes cost a search for the end of their string. A body of the Cloud API
 //! may hold many updates; `split` tells how each is written as a body of its own. What is not understood is an update of
 //! [`Kind::Event`] or [`Undecodable`], never a panic and never lost: its caller passes the body on as it is.
+//!
+//! `identity` brings the names of a person to one form; `signature` and `handshake` are what is answered at the edge.
 
 mod chat;
 mod cloud_api;
 mod decode;
 mod evolution;
+pub mod form;
 mod gowa;
+pub mod handshake;
+pub mod identity;
 pub mod json;
 mod provider;
+pub mod signature;
 mod split;
+mod token;
 mod update;
 mod waha;
 mod wppconnect;
