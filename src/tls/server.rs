@@ -132,6 +132,8 @@ fn server_config(
     }
     // Early data can be replayed by whoever saw it, and a webhook is not to be delivered twice.
     config.max_early_data_size = 0;
+    // All suites are strong; that the stronger of two is taken is what audits ask for.
+    config.ignore_client_order = true;
     config.send_tls13_tickets = 1;
     let sessions = sessions::of_listener(name, &rules).map_err(wrong)?;
     config.ticketer = sessions.tickets;
