@@ -9,6 +9,9 @@
 //! of a conversation are never in flight together and leave in order. Nothing is sent twice, with one exception: a
 //! message of which not one byte was written, because the other side had closed the connection while it was idle, goes
 //! out on a new connection.
+//!
+//! With a batch, a connection sends the next so many of its messages as one webhook when the last of them is due, and their
+//! latency counts from then.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -28,8 +31,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::sample::mark::Mark;
 use crate::sample::tally::{Exchange, Outcome, Report, Tally};
-use crate::sample::{CONVERSATION_HEADER, MASTER_HEADER, parse_duration, webhook};
+use crate::sample::webhook::{self, STATUSES_MAX, Update};
+use crate::sample::{CONVERSATION_HEADER, MASTER_HEADER, parse_duration, signing};
+use crate::whatsapp::Provider;
 
 /// An answer that takes longer counts as missing. Gateways give up after 5 s to 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +43,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Time to open connections before the first message is due.
 const HEAD_START: Duration = Duration::from_millis(200);
+/// Most updates in one webhook of Meta's.
+const MAX_BATCH: u32 = 1000;
 /// Connections opened at once, each with a task and a socket.
 const MAX_CONNECTIONS: u32 = 10_000;
 
@@ -46,9 +54,21 @@ pub struct Args {
     /// Where to send webhooks, such as http://127.0.0.1:8080/webhook
     #[arg(long, value_name = "URL")]
     pub target: Uri,
-    /// Webhooks a second
+    /// Whose webhooks: cloud-api, waha, evolution, wppconnect, wwebjs-api, gowa or twilio
+    #[arg(long, default_value = "cloud-api", value_parser = parse_provider)]
+    pub provider: Provider,
+    /// Prove who sends as that gateway does, with this secret, key or token
+    #[arg(long)]
+    pub app_secret: Option<String>,
+    /// Messages and statuses a second
     #[arg(long, default_value = "400")]
     pub rate: NonZeroU32,
+    /// So many in each webhook; more than one with cloud-api only
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BATCH)))]
+    pub batch: u32,
+    /// Statuses after each message, as if it were answered: sent, delivered, read
+    #[arg(long, default_value = "0", value_parser = clap::value_parser!(u8).range(..=i64::from(STATUSES_MAX)))]
+    pub statuses: u8,
     /// How long, such as 30s or 5m; without it until Ctrl-C
     #[arg(long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
@@ -63,16 +83,30 @@ pub struct Args {
     pub json: bool,
 }
 
+/// Reads the name of a gateway, as configurations have it.
+fn parse_provider(name: &str) -> Result<Provider, String> {
+    let known = |(provider, known): &(Provider, &str)| (*known == name).then_some(*provider);
+    let names = || Provider::ALL.map(|(_, name)| name).join(", ");
+    Provider::ALL.iter().find_map(known).ok_or_else(|| format!("expected one of {}", names()))
+}
+
 /// What to send, where, and how fast.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plan {
     pub to: SocketAddr,
     /// `Host` header.
     pub host: String,
     /// Path and query.
     pub path: String,
-    /// Messages a second.
+    pub provider: Provider,
+    /// Webhooks are signed with it.
+    pub app_secret: Option<String>,
+    /// Messages and statuses a second.
     pub rate: NonZeroU32,
+    /// So many in each webhook, at least 1; what [`webhook::body`] says of other gateways than Meta's holds.
+    pub batch: u32,
+    /// Statuses after each message.
+    pub statuses: u8,
     pub conversations: NonZeroU32,
     /// Used at once; more than there are conversations makes no difference.
     pub connections: NonZeroU32,
@@ -83,7 +117,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// 400 webhooks a second over 100 conversations and as many connections, without an end.
+    /// 400 messages of Meta's a second, unsigned and each a webhook, over 100 conversations and as many connections, without an end.
     #[must_use]
     pub fn new(to: SocketAddr, path: &str) -> Self {
         let [rate, hundred] = const { [NonZeroU32::new(400).unwrap(), NonZeroU32::new(100).unwrap()] };
@@ -91,7 +125,11 @@ impl Plan {
             to,
             host: to.to_string(),
             path: path.to_owned(),
+            provider: Provider::CloudApi,
+            app_secret: None,
             rate,
+            batch: 1,
+            statuses: 0,
             conversations: hundred,
             connections: hundred,
             duration: None,
@@ -113,11 +151,18 @@ pub async fn run(args: Args) -> io::Result<()> {
     let Some(to) = tokio::net::lookup_host(address).await?.next() else {
         return Err(io::Error::other(format!("--target {}: the name has no address", args.target)));
     };
+    if args.batch > 1 && args.provider != Provider::CloudApi {
+        return Err(io::Error::other("--batch: only cloud-api puts several messages into one webhook"));
+    }
     let gateway = Gateway::start(Plan {
         to,
         host,
         path: path.map_or("/", |path| path.as_str()).to_owned(),
+        provider: args.provider,
+        app_secret: args.app_secret,
         rate: args.rate,
+        batch: args.batch,
+        statuses: args.statuses,
         conversations: args.conversations,
         connections: args.connections.unwrap_or(args.conversations),
         duration: args.duration,
@@ -242,7 +287,20 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         let mut connection = self.connect().await.ok();
-        for (intended, conversation, sequence) in due(&self.shared.plan, self.index, self.connections) {
+        let mut messages = due(&self.shared.plan, self.index, self.connections);
+        let (run, statuses) = (self.shared.run, self.shared.plan.statuses);
+        let batch = self.shared.plan.batch.max(1) as usize;
+        loop {
+            let mut intended = Duration::ZERO;
+            let updates: Vec<_> = (messages.by_ref().take(batch))
+                .map(|(at, conversation, sequence)| {
+                    intended = at;
+                    Update::at(Mark { run, conversation, sequence }, statuses)
+                })
+                .collect();
+            if updates.is_empty() {
+                return;
+            }
             let at = self.shared.start + intended;
             tokio::select! {
                 biased;
@@ -251,7 +309,7 @@ impl Worker {
                 () = std::future::ready(()), if at <= Instant::now() => {}
             }
             let sent = self.shared.start.elapsed();
-            let sending = self.send(&mut connection, conversation, sequence);
+            let sending = self.send(&mut connection, &updates);
             let outcome = match tokio::time::timeout(ANSWER_TIMEOUT, sending).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(failure)) => {
@@ -264,7 +322,10 @@ impl Worker {
                 }
             };
             let ended = self.shared.start.elapsed();
-            self.shared.record(Exchange { conversation, sequence, intended, sent, ended, outcome });
+            for Update { mark: Mark { conversation, sequence, .. }, .. } in updates {
+                let outcome = outcome.clone();
+                self.shared.record(Exchange { conversation, sequence, intended, sent, ended, outcome });
+            }
         }
     }
 
@@ -281,10 +342,9 @@ impl Worker {
     async fn send(
         &self,
         connection: &mut Option<SendRequest<Full<Bytes>>>,
-        conversation: u32,
-        sequence: u64,
+        updates: &[Update],
     ) -> Result<Outcome, Failure> {
-        let mut request = self.request(conversation, sequence)?;
+        let mut request = self.request(updates)?;
         if connection.as_ref().is_some_and(|sender| sender.is_closed()) {
             self.shared.note_closed();
             *connection = None;
@@ -311,16 +371,22 @@ impl Worker {
         }
     }
 
-    fn request(&self, conversation: u32, sequence: u64) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(&self, updates: &[Update]) -> Result<Request<Full<Bytes>>, Failure> {
+        let Plan { host, path, provider, app_secret, .. } = &self.shared.plan;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let body = webhook::body(self.shared.run, conversation, sequence, now);
-        Request::post(&self.shared.plan.path)
-            .header(header::HOST, &self.shared.plan.host)
+        let body = webhook::body(*provider, updates, now);
+        let mut request = Request::post(path)
+            .header(header::HOST, host)
             .header(header::USER_AGENT, HeaderValue::from_static("baton-sample-gateway"))
-            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(CONVERSATION_HEADER, webhook::sender(conversation))
-            .body(Full::new(Bytes::from(body)))
-            .map_err(Failure::Request)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static(webhook::content_type(*provider)));
+        if let [first, ..] = updates {
+            request = request.header(CONVERSATION_HEADER, webhook::sender(first.mark.conversation));
+        }
+        let sign = |secret: &String| signing::header(*provider, secret, &format!("http://{host}{path}"), &body, now);
+        if let Some((name, value)) = app_secret.as_ref().and_then(sign) {
+            request = request.header(name, value);
+        }
+        request.body(Full::new(Bytes::from(body))).map_err(Failure::Request)
     }
 
     async fn read(&self, response: hyper::Response<hyper::body::Incoming>) -> Result<Outcome, Failure> {
@@ -402,6 +468,23 @@ mod tests {
             assert_eq!(at, Duration::from_micros(2_500) * number as u32);
             assert_eq!((conversation as usize, sequence as usize), (number % 100, number / 100));
         }
+    }
+
+    #[test]
+    fn a_gateway_is_named_as_in_configurations() {
+        assert_eq!(parse_provider("waha"), Ok(Provider::Waha));
+        assert!(parse_provider("WAHA").unwrap_err().contains("wwebjs-api"));
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_one_webhook_and_the_last_one_may_be_smaller() {
+        let to = server(|_| Some("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+        let plan = Plan { batch: 4, ..plan(to, 100, 2, 1, Duration::from_millis(100)) };
+        let report = Gateway::start(plan).finished().await;
+        assert_eq!((report.succeeded, report.failed), (10, 0));
+        let mut sent: Vec<_> = report.exchanges.iter().map(|exchange| exchange.intended.as_millis()).collect();
+        sent.dedup();
+        assert_eq!(sent, [30, 70, 90]);
     }
 
     /// Answers each request on each connection with what `respond` gives for its number; `None` closes.

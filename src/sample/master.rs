@@ -6,12 +6,11 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /health` | `{"state":"CONNECTED"}`, or the state set as a fault |
-//! | `GET /seen` | conversations, each with the sequence numbers in the order of arrival |
+//! | `GET /seen` | counts, and conversations, each with the sequence numbers in the order of arrival |
 //! | `POST /fault` | replaces the faults by those in the body ([`Faults`]); `{}` ends them all |
 //! | `GET` with `hub.challenge` | the challenge, as Meta's subscription handshake wants it |
 //! | an upgrade to WebSocket | an echo |
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,20 +21,18 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::sample::{MASTER_HEADER, webhook, websocket};
+use crate::sample::mark::marks;
+use crate::sample::memory::Memory;
+use crate::sample::{MASTER_HEADER, signing, websocket};
 
 /// Longest request body that is read, well above any webhook.
 const MAX_BODY_BYTES: usize = 8 << 20;
-/// Sequence numbers remembered for a conversation; older ones are forgotten. Long enough for a test of minutes.
-const MAX_SEQUENCES: usize = 4096;
-/// Conversations remembered; messages of further ones are answered and counted only.
-const MAX_CONVERSATIONS: usize = 10_000;
 /// After accept fails (usually for want of file descriptors) the next try waits this long instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,6 +45,9 @@ pub struct Args {
     /// Name to answer with
     #[arg(long, default_value = "sample")]
     pub name: String,
+    /// Answer 401 to messages that Meta's Cloud API would not have signed with this secret
+    #[arg(long)]
+    pub app_secret: Option<String>,
     /// Speak HTTP/2, without asking, as `protocol: http2` expects
     #[arg(long)]
     pub http2: bool,
@@ -72,11 +72,11 @@ pub struct Faults {
 /// # Errors
 /// When the address cannot be bound, or the name does not fit into a header.
 pub async fn run(args: Args) -> io::Result<()> {
-    let Args { listen, name, http2 } = args;
+    let Args { listen, name, app_secret, http2 } = args;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
-    let master = Arc::new(Master::new(name)?);
+    let master = Arc::new(Master::new(name, app_secret)?);
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
     loop {
         match listener.accept().await {
@@ -109,15 +109,9 @@ async fn serve(master: Arc<Master>, stream: TcpStream, http2: bool) {
 struct Master {
     name: String,
     name_header: HeaderValue,
+    app_secret: Option<String>,
+    faults: Mutex<Faults>,
     memory: Mutex<Memory>,
-}
-
-#[derive(Default)]
-struct Memory {
-    faults: Faults,
-    requests: u64,
-    messages: u64,
-    conversations: BTreeMap<String, VecDeque<u64>>,
 }
 
 /// Makes hyper close the connection without an answer.
@@ -135,10 +129,14 @@ impl std::error::Error for CloseConnection {}
 type Answer = Response<Full<Bytes>>;
 
 impl Master {
-    fn new(name: String) -> io::Result<Self> {
+    fn new(name: String, app_secret: Option<String>) -> io::Result<Self> {
         let name_header = HeaderValue::from_str(&name)
             .map_err(|_| io::Error::other(format!("name {name:?} has characters that no header may carry")))?;
-        Ok(Self { name, name_header, memory: Mutex::default() })
+        Ok(Self { name, name_header, app_secret, faults: Mutex::default(), memory: Mutex::default() })
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -161,7 +159,7 @@ impl Master {
             (&Method::GET, _) if let Some(challenge) = challenge(head.uri.query()) => {
                 Ok(self.respond(StatusCode::OK, "text/plain", challenge))
             }
-            _ => self.message(&body).await,
+            _ => self.message(&head.headers, &body).await,
         }
     }
 
@@ -184,26 +182,19 @@ impl Master {
     }
 
     fn health(&self) -> Answer {
-        let state = self.memory().faults.health.clone().unwrap_or_else(|| "CONNECTED".into());
+        let state = self.faults().health.clone().unwrap_or_else(|| "CONNECTED".into());
         self.json(StatusCode::OK, &json!({ "state": state }))
     }
 
     fn seen(&self) -> Answer {
-        let memory = self.memory();
-        let seen = json!({
-            "master": self.name,
-            "requests": memory.requests,
-            "messages": memory.messages,
-            "conversations": memory.conversations,
-        });
-        drop(memory);
+        let seen = self.memory().seen(&self.name);
         self.json(StatusCode::OK, &seen)
     }
 
     fn set_faults(&self, body: &[u8]) -> Answer {
         match serde_json::from_slice::<Faults>(body) {
             Ok(faults) if faults.status.is_none_or(|status| (200..=599).contains(&status)) => {
-                self.memory().faults = faults;
+                *self.faults() = faults;
                 self.json(StatusCode::OK, &json!({ "master": self.name }))
             }
             Ok(_) => self.respond(StatusCode::BAD_REQUEST, "text/plain", "status: expected 200 to 599\n"),
@@ -211,8 +202,15 @@ impl Master {
         }
     }
 
-    async fn message(&self, body: &[u8]) -> Result<Answer, CloseConnection> {
-        let (faults, requests) = self.memory().note(&webhook::messages(body));
+    async fn message(&self, headers: &HeaderMap, body: &[u8]) -> Result<Answer, CloseConnection> {
+        if let Some(secret) = &self.app_secret
+            && headers.get(signing::HUB_SIGNATURE).is_none_or(|given| given != signing::hub(secret, body).as_str())
+        {
+            self.memory().note_unsigned();
+            return Ok(self.respond(StatusCode::UNAUTHORIZED, "text/plain", "the signature is missing or wrong\n"));
+        }
+        let requests = self.memory().note(&marks(body));
+        let faults = self.faults().clone();
         if faults.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
         }
@@ -237,26 +235,6 @@ impl Master {
     }
 }
 
-impl Memory {
-    /// Counts one request with the messages in it; gives the faults in force and the number of this request.
-    fn note(&mut self, messages: &[webhook::Message]) -> (Faults, u64) {
-        self.requests += 1;
-        for message in messages {
-            self.messages += 1;
-            let Some(sequence) = message.sequence else { continue };
-            if !self.conversations.contains_key(&message.from) && self.conversations.len() >= MAX_CONVERSATIONS {
-                continue;
-            }
-            let sequences = self.conversations.entry(message.from.clone()).or_default();
-            if sequences.len() == MAX_SEQUENCES {
-                sequences.pop_front();
-            }
-            sequences.push_back(sequence);
-        }
-        (self.faults.clone(), self.requests)
-    }
-}
-
 /// The value of `hub.challenge` in a query; Meta sends digits, which need no decoding.
 fn challenge(query: Option<&str>) -> Option<String> {
     query?.split('&').find_map(|pair| pair.strip_prefix("hub.challenge=")).map(str::to_owned)
@@ -266,11 +244,23 @@ fn challenge(query: Option<&str>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::sample::client;
+    use crate::sample::mark::Mark;
+    use crate::sample::webhook::{self, Update};
+    use crate::whatsapp::Provider;
+
+    fn body(conversation: u32, sequence: u64) -> String {
+        let update = Update::at(Mark { run: 1, conversation, sequence }, 0);
+        String::from_utf8(webhook::body(Provider::CloudApi, &[update], 0)).unwrap()
+    }
 
     async fn started(name: &str) -> SocketAddr {
+        started_with(name, None).await
+    }
+
+    async fn started_with(name: &str, app_secret: Option<&str>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let master = Arc::new(Master::new(name.into()).unwrap());
+        let master = Arc::new(Master::new(name.into(), app_secret.map(str::to_owned)).unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(master.clone(), stream, false));
@@ -301,13 +291,33 @@ mod tests {
     async fn messages_are_remembered_in_the_order_of_arrival() {
         let at = started("a").await;
         for sequence in [0, 2, 1] {
-            let body = String::from_utf8(webhook::body(1, 5, sequence, 0)).unwrap();
-            client::post(at, "/webhook", &body).await.unwrap();
+            client::post(at, "/webhook", &body(5, sequence)).await.unwrap();
         }
         let (_, seen) = client::get(at, "/seen").await.unwrap();
         let seen: serde_json::Value = serde_json::from_slice(&seen).unwrap();
         assert_eq!(seen["conversations"], json!({ "971500000005": [0, 2, 1] }));
         assert_eq!((&seen["requests"], &seen["messages"]), (&json!(3), &json!(3)));
+        assert_eq!((&seen["repeated"], &seen["overtaken"]), (&json!(0), &json!(1)));
+    }
+
+    #[tokio::test]
+    async fn with_a_secret_only_what_is_signed_is_a_message() {
+        let at = started_with("a", Some("s3cret")).await;
+        assert_eq!(client::post(at, "/webhook", &body(1, 0)).await.unwrap().0, 401);
+        let seen = text(client::get(at, "/seen").await.unwrap()).1;
+        let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
+        assert_eq!((&seen["unsigned"], &seen["messages"]), (&json!(1), &json!(0)));
+
+        let body = body(1, 0);
+        let signed = |secret| {
+            let mut headers = HeaderMap::new();
+            headers.insert(signing::HUB_SIGNATURE, signing::hub(secret, body.as_bytes()).parse().unwrap());
+            headers
+        };
+        let master = Master::new("a".into(), Some("s3cret".into())).unwrap();
+        assert_eq!(master.message(&signed("s3cret"), body.as_bytes()).await.unwrap().status(), 200);
+        assert_eq!(master.message(&signed("another"), body.as_bytes()).await.unwrap().status(), 401);
+        assert_eq!(master.message(&signed("s3cret"), b"{}").await.unwrap().status(), 401);
     }
 
     #[tokio::test]
@@ -331,19 +341,5 @@ mod tests {
         for wrong in [r#"{"delay":1}"#, r#"{"status":99}"#, "nothing"] {
             assert_eq!(client::post(at, "/fault", wrong).await.unwrap().0, 400, "{wrong}");
         }
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut memory = Memory::default();
-        for sequence in 0..MAX_SEQUENCES as u64 + 10 {
-            memory.note(&[webhook::Message { from: "1".into(), sequence: Some(sequence) }]);
-        }
-        assert_eq!(memory.conversations["1"].len(), MAX_SEQUENCES);
-        assert_eq!(memory.conversations["1"][0], 10);
-        for from in 0..MAX_CONVERSATIONS + 10 {
-            memory.note(&[webhook::Message { from: from.to_string(), sequence: Some(0) }]);
-        }
-        assert_eq!(memory.conversations.len(), MAX_CONVERSATIONS);
     }
 }

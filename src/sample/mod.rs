@@ -7,7 +7,10 @@
 pub mod client;
 pub mod gateway;
 pub mod histogram;
+pub mod mark;
 pub mod master;
+mod memory;
+pub mod signing;
 pub mod tally;
 pub mod webhook;
 pub mod websocket;
