@@ -29,6 +29,7 @@ pub mod rewrite;
 pub mod rules;
 pub mod sending;
 mod shared;
+pub mod whole;
 
 use std::cell::Cell;
 use std::rc::Rc;

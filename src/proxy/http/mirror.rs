@@ -5,24 +5,18 @@
 //! body that was not received whole before the request went on, and whatever comes while enough copies are under way.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use super::prepare::Prepared;
-use crate::clock::{self, Micros};
+use crate::clock;
 use crate::config::model::Mirror;
-use crate::exchange::answer::{Answer, Passed, Piece};
+use crate::exchange::Exchange;
 use crate::exchange::local::{Generation, Local};
-use crate::exchange::{ClientEnd, Exchange, Part, Requester};
-use crate::http::response::Response;
-use crate::net::watch::Watched;
+use crate::exchange::whole::Whole;
 use crate::telemetry::hot::{MirrorOutcome, UpstreamSlot};
-use crate::upstream::connection::Pool;
 
 /// Copies of one worker under way. With a head and a body of at most 64 KiB each they take at most 8 MiB.
 pub const COPIES_MAX: usize = 64;
-
-/// What is read of an answer; behind it the connection is closed.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// A copy under way.
 struct Copy {
@@ -85,15 +79,15 @@ impl Copy {
             aim: self.prepared.aim(),
             timeout: self.prepared.timeout,
         };
-        let mut nobody = Nobody(&self.body);
-        let Ok(mut answer) = exchange.run(&mut nobody).await else { return MirrorOutcome::Failed };
+        let mut copy = Whole(&self.body);
+        let Ok(mut answer) = exchange.run(&mut copy).await else { return MirrorOutcome::Failed };
         let upstream = &self.generation.upstreams[self.upstream];
         if answer.status() == 101 {
             answer.reject(upstream);
             return MirrorOutcome::Failed;
         }
         watched.arm(clock::now().saturating_add(clock::micros(self.prepared.timeout)));
-        let passed = discard(&mut answer, &mut nobody, &watched).await;
+        let passed = copy.discard(&mut answer, &watched).await;
         answer.settle(passed, upstream);
         MirrorOutcome::Answered
     }
@@ -102,56 +96,5 @@ impl Copy {
 impl Drop for Copy {
     fn drop(&mut self) {
         self.local.copies.set(self.local.copies.get() - 1);
-    }
-}
-
-/// Reads an answer to its end, so that its connection can be used again.
-async fn discard(answer: &mut Answer, nobody: &mut Nobody<'_>, watched: &Watched<Pool>) -> Passed {
-    let mut read = 0;
-    loop {
-        match answer.piece() {
-            Ok(Some(Piece::End { .. })) => return Passed::Whole,
-            Ok(Some(Piece::Data(data))) => read += data.len(),
-            Ok(None) => {
-                if let Err(passed) = std::future::poll_fn(|cx| answer.poll_more(cx, nobody, watched)).await {
-                    return passed;
-                }
-            }
-            Err(passed) => return passed,
-        }
-        if read > ANSWER_BYTES_MAX {
-            return Passed::ClientGone;
-        }
-    }
-}
-
-/// Has a body and wants no answer.
-struct Nobody<'b>(&'b [u8]);
-
-impl Requester for Nobody<'_> {
-    fn whole_body(&self) -> Option<&[u8]> {
-        Some(self.0)
-    }
-
-    fn poll_body(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Part<'_>, ClientEnd>> {
-        Poll::Ready(Ok(Part::End { trailers: &[] }))
-    }
-
-    fn sent(&mut self, _count: usize) {}
-
-    fn pause(&self) -> Micros {
-        0
-    }
-
-    fn rewind(&mut self) -> bool {
-        true
-    }
-
-    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
-
-    async fn interim(&mut self, _response: &Response, _raw: &[u8]) -> Result<(), ClientEnd> {
-        Ok(())
     }
 }
