@@ -7,6 +7,7 @@ pub mod chunked;
 pub mod client_address;
 pub mod fields;
 pub mod path;
+pub mod plain;
 pub mod problem;
 pub mod redirect;
 pub mod request;

@@ -16,7 +16,6 @@ use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::local::{Generation, Led};
 use crate::exchange::{ClientEnd, End, Exchange, Failed, Requester};
 use crate::http::problem::Problem;
-use crate::http::redirect;
 use crate::http::request::{Framing, Version};
 use crate::http::response::Response;
 use crate::ids::REQUEST_ID_DIGITS;
@@ -25,6 +24,7 @@ use crate::net::watch::Watched;
 use crate::proxy::http::entrance::{Entrance, Peer};
 use crate::proxy::http::mirror;
 use crate::proxy::http::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
+use crate::proxy::http::saying::Saying;
 use crate::proxy::http::shared::{Shared, Told};
 use crate::proxy::http::upload::UploadLimits;
 use crate::proxy::linger::LINGER;
@@ -118,15 +118,14 @@ impl Stream {
             Err(unfit) => {
                 scratch.clear();
                 let (problem, counted) = match unfit {
-                    head::Unfit::Malformed(detail) => (Problem::new(400, detail), Some(Refusal::Malformed)),
+                    head::Unfit::Malformed(detail) => (Problem::new(400, detail), Refusal::Malformed),
                     head::Unfit::Protocol => {
                         let detail = "the only protocol that a CONNECT request may ask for here is websocket";
-                        (Problem::new(501, detail), Some(Refusal::Unsupported))
+                        (Problem::new(501, detail), Refusal::Unsupported)
                     }
                 };
-                let (keep_alive, to_head) = (true, *request.method() == http::Method::HEAD);
-                let protocol = Version::Http11;
-                Err(Box::new(Refused { problem, counted, keep_alive, to_head, protocol, route: None, body: 0 }))
+                let to_head = *request.method() == http::Method::HEAD;
+                Err(Box::new(Refused::new(problem, counted, Version::Http11, to_head)))
             }
         };
         scratch.out = raw;
@@ -290,7 +289,7 @@ impl Stream {
         match failed.end.problem() {
             Some(problem) => {
                 status = problem.status;
-                written = self.say(course, &problem, prepared.to_head, respond, scratch).await;
+                written = self.say(course, &Saying::Problem(problem), prepared.to_head, respond, scratch).await;
             }
             None => respond.send_reset(Reason::CANCEL),
         }
@@ -314,40 +313,32 @@ impl Stream {
         respond: &mut SendResponse<Bytes>,
         scratch: &mut Scratch,
     ) {
-        let (written, end) = match refused.counted {
-            Some(counted) => {
-                self.trunk.entrance.counters.increment(ListenerSlot::Refused(counted));
-                (self.say(course, &refused.problem, refused.to_head, respond, scratch).await, "refused")
-            }
-            None => {
-                scratch.out.clear();
-                redirect::write(refused.problem.status, &scratch.target, true, &mut scratch.out);
-                (self.write(course, refused.to_head, respond, &scratch.out).await, "redirected")
-            }
-        };
+        if let Some(counted) = refused.counted {
+            self.trunk.entrance.counters.increment(ListenerSlot::Refused(counted));
+        }
+        let written = self.say(course, &refused.saying, refused.to_head, respond, scratch).await;
         let told = Told {
-            status: refused.problem.status,
+            status: refused.saying.status(),
             led: Led { route: refused.route, ..Led::default() },
             attempts: 0,
             bytes_in: 0,
             bytes_out: written,
             protocol: PROTOCOL,
-            end,
+            end: refused.saying.word(),
         };
         self.tell(course.generation, &told, scratch);
     }
 
-    /// Sends a problem document, and returns how many bytes of body were sent.
+    /// Sends an answer of Baton's own, and returns how many bytes of body were sent.
     async fn say(
         &self,
         course: &Course<'_>,
-        problem: &Problem,
+        saying: &Saying,
         to_head: bool,
         respond: &mut SendResponse<Bytes>,
         scratch: &mut Scratch,
     ) -> u64 {
-        scratch.out.clear();
-        problem.write(&scratch.request_id, true, true, &mut scratch.out);
+        saying.write(scratch, true, true);
         self.write(course, to_head, respond, &scratch.out).await
     }
 

@@ -20,7 +20,6 @@ use crate::exchange::load::Admitted;
 use crate::exchange::local::{Generation, Led};
 use crate::exchange::{ClientEnd, End, Exchange, Failed, Requester};
 use crate::http::problem::Problem;
-use crate::http::redirect;
 use crate::http::request::{Framing, Version};
 use crate::http::scan::HeadScan;
 use crate::limits::pace::Pace;
@@ -149,16 +148,7 @@ impl Connection {
             Ok(None) => return Next::Close,
             Err((problem, counted)) => {
                 scratch.clear();
-                let protocol = Version::Http11;
-                let refused = Refused {
-                    problem,
-                    counted: Some(counted),
-                    keep_alive: false,
-                    to_head: false,
-                    protocol,
-                    route: None,
-                    body: 0,
-                };
+                let refused = Refused::new(problem, counted, Version::Http11, false);
                 return self.refuse(&refused, limits, scratch, clock::now()).await;
             }
         };
@@ -463,20 +453,16 @@ impl Connection {
             self.entrance.counters.increment(ListenerSlot::Refused(counted));
         }
         let keep_alive = refused.keep_alive && !self.watched.draining();
-        scratch.out.clear();
-        match refused.counted {
-            Some(_) => refused.problem.write(&scratch.request_id, keep_alive, !refused.to_head, &mut scratch.out),
-            None => redirect::write(refused.problem.status, &scratch.target, keep_alive, &mut scratch.out),
-        }
+        refused.saying.write(scratch, keep_alive, !refused.to_head);
         let written = self.write_out(&scratch.out).await;
         let told = Told {
-            status: refused.problem.status,
+            status: refused.saying.status(),
             led: Led { route: refused.route, ..Led::default() },
             attempts: 0,
             bytes_in: 0,
             bytes_out: scratch.out.len() as u64,
             protocol: refused.protocol.name(),
-            end: if refused.counted.is_some() { "refused" } else { "redirected" },
+            end: refused.saying.word(),
         };
         let generation = self.shared.local.generation();
         self.tell(&generation, &told, scratch, started);

@@ -13,6 +13,7 @@ pub mod entrance;
 pub mod mirror;
 pub mod prepare;
 pub mod respond;
+pub mod saying;
 pub mod shared;
 pub mod tunnel;
 pub mod upload;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::entrance::Peer;
+use super::saying::Saying;
 use crate::balance::{Key, Place, client_hash, split, stable_hash};
 use crate::clock;
 use crate::config::model::{
@@ -91,15 +92,9 @@ impl Prepared {
             Some(body) => (body, self.keep_alive),
             None => (0, false),
         };
-        Refused {
-            problem: Problem::new(503, "too many requests are in progress here").retry_after(1),
-            counted: Some(Refusal::Overloaded),
-            keep_alive,
-            to_head: self.to_head,
-            protocol: self.version,
-            route: Some(self.route),
-            body,
-        }
+        let problem = Problem::new(503, "too many requests are in progress here").retry_after(1);
+        let refused = Refused::new(problem, Refusal::Overloaded, self.version, self.to_head);
+        Refused { keep_alive, route: Some(self.route), body, ..refused }
     }
 
     /// Where it is to go.
@@ -118,9 +113,8 @@ impl Prepared {
 /// A request that goes no further.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
-    /// What is answered. For a redirect only its status counts, and where it leads to is in [`Scratch::target`].
-    pub problem: Problem,
-    /// `None` for a redirect.
+    pub saying: Saying,
+    /// `None` for what is no refusal.
     pub counted: Option<Refusal>,
     /// Where the next request begins is known, so the connection may live.
     pub keep_alive: bool,
@@ -130,6 +124,15 @@ pub struct Refused {
     pub route: Option<usize>,
     /// Bytes of body behind the head, to be passed over if the connection lives.
     pub body: u64,
+}
+
+impl Refused {
+    /// A refusal behind which the connection is closed.
+    #[must_use]
+    pub fn new(problem: Problem, counted: Refusal, protocol: Version, to_head: bool) -> Self {
+        let saying = Saying::Problem(problem);
+        Self { saying, counted: Some(counted), keep_alive: false, to_head, protocol, route: None, body: 0 }
+    }
 }
 
 /// What a request meets on its way in.
@@ -160,15 +163,7 @@ impl Inlet<'_> {
                 _ => Refusal::Unsupported,
             };
             let problem = Problem::new(refusal.status, refusal.reason);
-            Box::new(Refused {
-                problem,
-                counted: Some(counted),
-                keep_alive: false,
-                to_head: false,
-                protocol: Version::Http11,
-                route: None,
-                body: 0,
-            })
+            Box::new(Refused::new(problem, counted, Version::Http11, false))
         })?;
         // The same one that goes on to the master: the first that is usable.
         let ids = request.fields().iter().filter(|field| Known::of(field.name) == Some(Known::XRequestId));
@@ -185,34 +180,16 @@ impl Inlet<'_> {
         let target = path::judge(request.target, &listener.paths).map_err(|reason| {
             self.write_line(&request, scratch);
             let keep_alive = request.keep_alive && request.framing == Framing::None;
-            let (problem, protocol) = (Problem::new(400, reason), request.version);
-            Box::new(Refused {
-                problem,
-                counted: Some(Refusal::Path),
-                keep_alive,
-                to_head,
-                protocol,
-                route: None,
-                body: 0,
-            })
+            let refused = Refused::new(Problem::new(400, reason), Refusal::Path, request.version, to_head);
+            Box::new(Refused { keep_alive, ..refused })
         })?;
         request.target = &target;
         if let Framing::Length(length) = request.framing
             && length > listener.limits.body_bytes
         {
             let problem = Problem::new(413, "the request body is larger than this listener takes");
-            let counted = Refusal::BodyTooLarge;
             self.write_line(&request, scratch);
-            let protocol = request.version;
-            return Err(Box::new(Refused {
-                problem,
-                counted: Some(counted),
-                keep_alive: false,
-                to_head,
-                protocol,
-                route: None,
-                body: 0,
-            }));
+            return Err(Box::new(Refused::new(problem, Refusal::BodyTooLarge, request.version, to_head)));
         }
         let host = request.host.unwrap_or_default().as_bytes();
         let lookup = &generation.snapshot.routes;
@@ -220,16 +197,8 @@ impl Inlet<'_> {
             let problem = Problem::new(404, "no route matches this request");
             let keep_alive = request.keep_alive && request.framing == Framing::None;
             self.write_line(&request, scratch);
-            let (counted, protocol) = (Refusal::NoRoute, request.version);
-            return Err(Box::new(Refused {
-                problem,
-                counted: Some(counted),
-                keep_alive,
-                to_head,
-                protocol,
-                route: None,
-                body: 0,
-            }));
+            let refused = Refused::new(problem, Refusal::NoRoute, request.version, to_head);
+            return Err(Box::new(Refused { keep_alive, ..refused }));
         };
         let trusted = |address| is_trusted(listener, address);
         let source = listener.client_address;
@@ -242,20 +211,12 @@ impl Inlet<'_> {
                 counters.increment(RouteSlot::Refused(reason));
             }
             self.write_line(&request, scratch);
-            let (problem, protocol, route) = (turned.problem(), request.version, Some(route));
             let (body, keep_alive) = match passable(request.framing, request.expects_continue, buffered) {
                 Some(body) => (body, request.keep_alive),
                 None => (0, false),
             };
-            return Err(Box::new(Refused {
-                problem,
-                counted: Some(counted),
-                keep_alive,
-                to_head,
-                protocol,
-                route,
-                body,
-            }));
+            let refused = Refused::new(turned.problem(), counted, request.version, to_head);
+            return Err(Box::new(Refused { keep_alive, route: Some(route), body, ..refused }));
         }
         let settings = &generation.snapshot.config.routes[route];
         let upstream_at = match &settings.to {
@@ -304,15 +265,16 @@ impl Inlet<'_> {
     ) -> Refused {
         let host = request.host.unwrap_or_default();
         let found = redirect::write_location(redirect, self.https, host, request.target, &mut scratch.target);
-        let (problem, counted) = if found {
-            (Problem::new(redirect.status, ""), None)
+        let (saying, counted) = if found {
+            (Saying::Redirect(redirect.status), None)
         } else {
-            (Problem::new(400, "this request names no host to be redirected at"), Some(Refusal::Malformed))
+            let problem = Problem::new(400, "this request names no host to be redirected at");
+            (Saying::Problem(problem), Some(Refusal::Malformed))
         };
         self.write_line(request, scratch);
         let body = passable(request.framing, request.expects_continue, buffered);
         Refused {
-            problem,
+            saying,
             counted,
             keep_alive: request.keep_alive && body.is_some(),
             to_head: request.method == "HEAD",
