@@ -19,16 +19,24 @@ use std::sync::Arc;
 
 use crate::balance::accounts::Accounts;
 use crate::balance::affinity::Pins;
-use crate::balance::{Balancer, Options, Spec};
-use crate::clock;
+use crate::balance::{Balancer, Options, Set, Spec};
+use crate::clock::{self, Micros};
 use crate::config::model::{self, Config};
 use crate::exchange::budget::Budget;
 use crate::limits::gate::Gate;
 use crate::limits::guard::Guard;
 use crate::routing::RouteTable;
+use crate::spool::Spool;
 use crate::tls::client::MasterTls;
 use crate::upstream::admission::Tier;
 use crate::upstream::master::{Master, Policy};
+use crate::whatsapp::aliases::Aliases;
+
+/// Identifiers of people that are remembered at once.
+const ALIASES_MAX: usize = 1_000_000;
+
+/// How long one is remembered that is not seen again: a person who writes every few weeks is still the same one.
+const ALIASES_TTL: Micros = 90 * 86_400 * 1_000_000;
 
 /// A generation. Indices into `config.routes` and `config.listeners` are those of the route table.
 #[derive(Debug)]
@@ -43,6 +51,10 @@ pub struct Snapshot {
     pub guards: Vec<Option<Arc<Guard>>>,
     /// In the order of `config.upstreams`.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Where messages are stored, if any route stores some.
+    pub spool: Option<Spool>,
+    /// Who is who in all accounts.
+    pub aliases: Arc<Aliases>,
 }
 
 /// A set of masters with one policy.
@@ -98,6 +110,8 @@ impl Snapshot {
             gates,
             guards,
             upstreams,
+            spool: previous.and_then(|snapshot| snapshot.spool.clone()),
+            aliases: previous.map_or_else(|| Arc::new(Aliases::new(ALIASES_MAX, ALIASES_TTL)), |it| it.aliases.clone()),
             config: Arc::new(config),
         }
     }
@@ -185,6 +199,21 @@ impl Upstream {
     pub fn others_usable(&self, position: usize) -> bool {
         let usable = |master: &Arc<Master>| master.admission().tier() <= Tier::Reserved;
         self.masters.iter().enumerate().any(|(other, master)| other != position && usable(master))
+    }
+
+    /// The masters that may get what is of this account; `None` for all. `is_general`: it is about the account as a whole, and in no
+    /// conversation; such things may name the account otherwise than its messages do.
+    #[must_use]
+    pub fn takers(&self, account: Option<&str>, is_general: bool) -> Option<&Set> {
+        let (accounts, account) = (self.accounts.as_ref()?, account?);
+        let is_anybodys = is_general && !accounts.is_known(account);
+        (!is_anybodys).then(|| accounts.of(account))
+    }
+
+    /// Position of the master with this name.
+    #[must_use]
+    pub fn position_of(&self, name: &str) -> Option<usize> {
+        self.settings.masters.iter().position(|master| master.name == name)
     }
 
     /// Position of the master with this id.

@@ -6,7 +6,7 @@
 use std::task::{Context, Poll, ready};
 
 use super::sending::Sending;
-use super::{InFlight, Requester, UploadError, h2_head, others_usable};
+use super::{End, Failed, InFlight, Requester, UploadError, h2_head, others_usable};
 use crate::clock;
 use crate::exchange::local::LocalUpstream;
 use crate::http::chunked::{self, ChunkedReader};
@@ -237,6 +237,12 @@ impl Answer {
             }
             Passed::ClientGone => {}
         }
+    }
+
+    /// What is made of one that does not belong to the request.
+    #[must_use]
+    pub fn unfit(&self) -> Failed {
+        Failed { end: End::BadGateway, master: Some(self.master), attempts: self.attempts, sent: true }
     }
 
     /// Charges the master with an answer that does not belong to the request.

@@ -83,6 +83,33 @@ pub fn with_host_of(address: &Address, head: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Writes a head again for a body of another framing, and with another value of one header if one is given: its name in
+/// lower case, and its value.
+pub fn write_framed(head: &[u8], changed: Option<(&str, &[u8])>, framing: Framing, out: &mut Vec<u8>) {
+    let named = |line: &[u8], name: &str| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+            && line.get(name.len()) == Some(&b':')
+    };
+    let dropped = |line: &[u8]| {
+        named(line, "content-length")
+            || named(line, "transfer-encoding")
+            || changed.is_some_and(|(name, _)| named(line, name))
+    };
+    let head = head.strip_suffix(b"\r\n").unwrap_or(head);
+    head.split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| !dropped(line))
+        .for_each(|kept| out.extend_from_slice(kept));
+    if let Some((name, value)) = changed {
+        line(out, name.as_bytes(), &[b": ", value]);
+    }
+    if let Framing::Length(length) = framing {
+        out.extend_from_slice(b"Content-Length: ");
+        crate::http::response::write_decimal(length, out);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Which fields were met on the way.
 #[derive(Debug, Default)]
 struct Seen {

@@ -160,7 +160,7 @@ impl Generation {
         };
         let series = snapshot.config.routes.iter().map(cells).collect();
         let counted = |(route, guard): (&crate::config::model::Route, &Option<_>)| {
-            guard.as_ref().map(|_| metrics.route(&route.name))
+            (guard.is_some() || route.whatsapp.is_some()).then(|| metrics.route(&route.name))
         };
         let guarded = snapshot.config.routes.iter().zip(&snapshot.guards).map(counted).collect();
         Self { series, unrouted: metrics.series(NONE, NONE, NONE), guarded, upstreams, snapshot }

@@ -136,6 +136,16 @@ pub struct Failed {
     /// Position of the last master tried.
     pub master: Option<usize>,
     pub attempts: u32,
+    /// Some master may have seen the request.
+    pub sent: bool,
+}
+
+impl Failed {
+    /// Before any master was asked.
+    #[must_use]
+    pub fn before(end: End) -> Self {
+        Self { end, master: None, attempts: 0, sent: false }
+    }
 }
 
 /// Why.
@@ -399,7 +409,7 @@ impl Progress {
     }
 
     fn failed(&self, end: End) -> Failed {
-        Failed { end, master: self.last, attempts: self.attempts }
+        Failed { end, master: self.last, attempts: self.attempts, sent: self.sent }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod h2;
 pub mod http;
+pub mod intake;
 pub mod linger;
 pub mod replay;
 pub mod tcp;

@@ -6,3 +6,13 @@ pub mod record;
 pub mod schedule;
 pub mod store;
 pub mod turns;
+
+use std::sync::Arc;
+
+/// What workers have of it; cheap to copy.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    pub store: store::Store,
+    pub turns: Arc<turns::Turns>,
+    pub claims: Arc<claims::Claims>,
+}

@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 
 use super::histogram::{Histogram, Reading, add};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::whatsapp::Kind;
 
 /// Status classes by index; 0 stands for an exchange without an answer.
 pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -177,6 +178,14 @@ words! {
         RateLimited = "rate-limited",
         /// The worker has as much in progress as it takes on at once.
         Overloaded = "overloaded",
+        /// A webhook whose signature is missing or wrong.
+        BadSignature = "bad-signature",
+        /// A handshake of Meta's with another token.
+        BadVerifyToken = "bad-verify-token",
+        /// There was no room to store it.
+        SpoolFull = "spool-full",
+        /// It could not be stored.
+        SpoolFailed = "spool-failed",
         /// No master may take it.
         NoMaster = "no-master",
         /// Every master that may take it is full, and so is its queue.
@@ -323,6 +332,34 @@ words! {
     RouteRefusal {
         AccessDenied = "access-denied",
         RateLimited = "rate-limited",
+        BadSignature = "bad-signature",
+        BadVerifyToken = "bad-verify-token",
+    }
+}
+
+words! {
+    /// What a webhook had in it, update by update.
+    Webhook {
+        Message = "message",
+        Own = "own",
+        Status = "status",
+        Event = "event",
+        /// Left out, as the route says.
+        Ignored = "ignored",
+        /// A body that could not be read, which went on as it was.
+        Undecodable = "undecodable",
+    }
+}
+
+impl Webhook {
+    #[must_use]
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Message => Self::Message,
+            Kind::Own => Self::Own,
+            Kind::Status => Self::Status,
+            Kind::Event => Self::Event,
+        }
     }
 }
 
@@ -330,16 +367,19 @@ words! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteSlot {
     Refused(RouteRefusal),
+    Webhook(Webhook),
 }
 
 impl RouteSlot {
-    pub const COUNT: usize = RouteRefusal::ALL.len();
+    const WEBHOOK: usize = RouteRefusal::ALL.len();
+    pub const COUNT: usize = Self::WEBHOOK + Webhook::ALL.len();
 }
 
 impl Slot for RouteSlot {
     fn index(self) -> usize {
         match self {
             Self::Refused(reason) => reason as usize,
+            Self::Webhook(what) => Self::WEBHOOK + what as usize,
         }
     }
 }
@@ -448,7 +488,8 @@ mod tests {
     #[test]
     fn no_two_counters_share_a_cell() {
         use {ListenerSlot as L, MasterSlot as M, RouteSlot as R, UpstreamSlot as U};
-        let routes: Vec<R> = RouteRefusal::ALL.iter().map(|reason| R::Refused(*reason)).collect();
+        let webhooks = Webhook::ALL.iter().map(|what| R::Webhook(*what));
+        let routes: Vec<R> = RouteRefusal::ALL.iter().map(|reason| R::Refused(*reason)).chain(webhooks).collect();
         every_slot_has_its_own_cell::<R, { R::COUNT }>(&routes);
 
         let refused = Refusal::ALL.iter().map(|reason| L::Refused(*reason));

@@ -83,6 +83,8 @@ metrics! {
         "Requests and connections that Baton itself turned away.";
     ROUTE_REFUSED = Counter "baton_route_refused_total" ["route", "reason"]
         "Requests that a route's own rules turned away.";
+    WEBHOOK_UPDATES = Counter "baton_webhook_updates_total" ["route", "kind"]
+        "Updates found in webhooks, by kind; ignored ones are those no master wants, undecodable ones bodies that could not be read.";
 
     TLS_HANDSHAKES = Gauge "baton_tls_handshakes" ["listener"]
         "TLS handshakes under way.";

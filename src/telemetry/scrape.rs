@@ -10,7 +10,7 @@ use super::exposition::Exposition;
 use super::histogram::Reading;
 use super::hot::{
     CLASSES, ConnectOutcome, Counters, Handshake, ListenerSlot, MasterSlot, MirrorOutcome, Refusal, RetryReason,
-    RouteRefusal, RouteSlot, SeriesReading, Slot, TcpEnd, UpstreamSlot,
+    RouteRefusal, RouteSlot, SeriesReading, Slot, TcpEnd, UpstreamSlot, Webhook,
 };
 use super::names;
 use super::registry::{Registry, Rows};
@@ -78,6 +78,13 @@ fn write_routes(registry: &Registry, out: &mut Exposition) {
     for ([route], totals) in totals(registry.route_counters(), &slots) {
         for (reason, count) in RouteRefusal::ALL.iter().zip(totals) {
             family.integer(&[&route, reason.word()], count);
+        }
+    }
+    let slots: Vec<_> = Webhook::ALL.iter().map(|what| RouteSlot::Webhook(*what)).collect();
+    let mut family = out.family(&names::WEBHOOK_UPDATES);
+    for ([route], totals) in totals(registry.route_counters(), &slots) {
+        for (what, count) in Webhook::ALL.iter().zip(totals) {
+            family.integer(&[&route, what.word()], count);
         }
     }
 }

@@ -7,8 +7,10 @@
 //!
 //! `identity` brings the names of a person to one form; `signature` and `handshake` are what is answered at the edge.
 
+pub mod aliases;
 mod chat;
 mod cloud_api;
+pub mod country;
 mod decode;
 mod evolution;
 pub mod form;

@@ -37,5 +37,6 @@ mod tcp;
 mod tls;
 mod tls_to_masters;
 mod upgrade;
+mod webhooks;
 mod wire;
 mod workers;

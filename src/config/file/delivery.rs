@@ -12,7 +12,7 @@ shape! {
         /// Which gateway sends them.
         provider: Gateway,
         /// The secret that the gateway signs with: Meta's app secret, the HMAC key of WAHA and gowa, the auth token of Twilio, the
-        /// JWT key of Evolution. `cloud-api`, `gowa` and `twilio` need it.
+        /// JWT key of Evolution, the API key of wwebjs-api. `cloud-api`, `gowa` and `twilio` need it.
         app_secret: Option<Secret>,
         /// A secret that is taken as well, while the other one is being introduced.
         previous_app_secret: Option<Secret>,

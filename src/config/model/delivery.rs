@@ -26,6 +26,12 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl AsRef<[u8]> for Secret {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 /// What the requests of a route are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WhatsApp {

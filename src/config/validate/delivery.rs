@@ -26,7 +26,7 @@ pub fn whatsapp(checker: &mut Checker<'_, '_>, at: &At<Option<file::WhatsApp>>) 
     let provider = provider(gateway);
     let signature = *rules.signature.get()? == Verify::On;
     let secret = rules.app_secret.get()?;
-    let signs = !matches!(provider, Provider::Wppconnect | Provider::Wwebjs);
+    let signs = provider != Provider::Wppconnect;
     let must_sign = matches!(provider, Provider::CloudApi | Provider::Gowa | Provider::Twilio);
     if signature && must_sign && secret.is_none() {
         let report = checker.error(

@@ -16,8 +16,11 @@ use crate::exchange::load::Load;
 use crate::exchange::{ClientEnd, Part, Requester};
 use crate::http::response::Response;
 use crate::limits::pace::Pace;
+use crate::net::watch::Watched;
 use crate::proxy::http::upload::UploadLimits;
+use crate::proxy::intake::hold::hold;
 use crate::proxy::replay::Replay;
+use crate::upstream::connection::Pool;
 
 /// The request that is being answered.
 #[derive(Debug)]
@@ -100,6 +103,23 @@ pub fn poll_data(from: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Opt
 }
 
 impl Asking {
+    /// Receives the rest of a body that has to be here whole.
+    ///
+    /// # Errors
+    /// [`ClientEnd`].
+    pub async fn hold(&mut self, watched: &Watched<Pool>) -> Result<(), ClientEnd> {
+        if !matches!(self.body, Body::Passing(_)) {
+            return Ok(());
+        }
+        if self.expects_continue {
+            let mut told = http::Response::new(());
+            *told.status_mut() = http::StatusCode::CONTINUE;
+            self.respond.send_informational(told).map_err(|_| ClientEnd::Gone)?;
+        }
+        self.body = Body::Whole(hold(self, watched).await?);
+        Ok(())
+    }
+
     /// Bytes of body received.
     #[must_use]
     pub fn received(&self) -> u64 {

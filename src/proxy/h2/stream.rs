@@ -14,7 +14,7 @@ use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
 use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::local::{Generation, Led};
-use crate::exchange::{ClientEnd, End, Exchange, Failed, Requester};
+use crate::exchange::{ClientEnd, End, Failed};
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Version};
 use crate::http::response::Response;
@@ -22,11 +22,11 @@ use crate::ids::REQUEST_ID_DIGITS;
 use crate::limits::pace::Pace;
 use crate::net::watch::Watched;
 use crate::proxy::http::entrance::{Entrance, Peer};
-use crate::proxy::http::mirror;
 use crate::proxy::http::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
 use crate::proxy::http::saying::Saying;
 use crate::proxy::http::shared::{Shared, Told};
 use crate::proxy::http::upload::UploadLimits;
+use crate::proxy::intake::{self, Taken, Work};
 use crate::proxy::linger::LINGER;
 use crate::telemetry::hot::{ListenerSlot, Refusal};
 use crate::upstream::connection::Pool;
@@ -154,29 +154,25 @@ impl Stream {
             match self.receive(course, prepared, body).await {
                 Ok(body) => body,
                 Err(end) => {
-                    let failed = Failed { end: End::Client(end), master: None, attempts: 0 };
+                    let failed = Failed::before(End::Client(end));
                     return self.fail(course, prepared, failed, 0, &mut respond, scratch).await;
                 }
             }
         };
-        let exchange = Exchange {
-            local: &shared.local,
-            generation,
-            upstream: prepared.upstream,
-            watched,
-            head: &scratch.head,
-            framing: prepared.framing,
-            host_of_master: prepared.host_of_master,
-            to_head: prepared.to_head,
-            idempotent: prepared.idempotent,
-            aim: prepared.aim(),
-            timeout: prepared.timeout,
-        };
         let mut asking = Asking { respond, expects_continue: prepared.expects_continue, body };
-        mirror::offer(&shared.local, generation, prepared, &scratch.head, asking.whole_body());
-        let mut answer = match exchange.run(&mut asking).await {
-            Ok(answer) => answer,
-            Err(failed) => {
+        if prepared.webhook
+            && let Err(end) = asking.hold(watched).await
+        {
+            let (failed, received) = (Failed::before(End::Client(end)), asking.received());
+            return self.fail(course, prepared, failed, received, &mut asking.respond, scratch).await;
+        }
+        let work = Work { local: &shared.local, generation, prepared, watched, scratch };
+        let mut answer = match intake::take(&work, &mut asking).await {
+            Taken::Answer(answer) => answer,
+            Taken::Said { saying, counted } => {
+                return self.refuse(course, &prepared.said(saying, counted), &mut asking.respond, scratch).await;
+            }
+            Taken::Failed(failed) => {
                 let received = asking.received();
                 return self.fail(course, prepared, failed, received, &mut asking.respond, scratch).await;
             }
@@ -190,7 +186,7 @@ impl Stream {
                 drop(admitted);
                 return self.tunnel(course, prepared, answer, body, asking.respond, scratch).await;
             }
-            let failed = Failed { end: End::BadGateway, master: Some(answer.master), attempts: answer.attempts };
+            let failed = answer.unfit();
             answer.reject(upstream);
             return self.fail(course, prepared, failed, 0, &mut asking.respond, scratch).await;
         }
@@ -221,14 +217,16 @@ impl Stream {
             Framing::None | Framing::UntilClose if from.is_end_stream() => return Ok(Body::Whole(Vec::new())),
             // A length of nothing, before the end: no master is asked until it is known that nothing comes.
             Framing::None | Framing::UntilClose => 0,
-            Framing::Length(length) if length <= WHOLE_BODY_MAX && !prepared.expects_continue => length,
+            Framing::Length(length) if length <= prepared.whole_max && !prepared.expects_continue => length,
             Framing::Length(_) | Framing::Chunked => {
-                let keep_max = course.generation.upstreams[prepared.upstream].shared.settings.retry.body_bytes;
+                let retry = &course.generation.upstreams[prepared.upstream].shared.settings.retry;
+                let keep_max = if prepared.webhook { 0 } else { retry.body_bytes };
                 let limits = UploadLimits { body_max: course.limits.body_bytes, keep_max, pace };
                 return Ok(Body::Passing(Upload::new(from, limits, self.trunk.shared.local.load.clone())));
             }
         };
-        let mut body = Vec::with_capacity(length as usize);
+        // What is only announced takes no memory.
+        let mut body = Vec::with_capacity(length.min(WHOLE_BODY_MAX) as usize);
         loop {
             let begun = clock::now();
             course.watched.arm(begun.saturating_add(pace.patience()));

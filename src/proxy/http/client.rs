@@ -3,12 +3,15 @@
 use std::task::{Context, Poll};
 
 use super::upload::Upload;
-use crate::clock::Micros;
+use crate::clock::{self, Micros};
 use crate::exchange::{ClientEnd, Part, Requester};
 use crate::http::request::{Framing, Version};
 use crate::http::response::{Onward, Response};
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
+use crate::net::watch::Watched;
+use crate::proxy::intake::hold::hold;
+use crate::upstream::connection::Pool;
 
 /// A connected client, and what it sent that has not been dealt with.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Asking<'c> {
 pub enum Body {
     /// This many bytes at the start of the client's buffer, all there is.
     Whole(usize),
+    /// All there is, which came in chunks or had to be asked for.
+    Held(Vec<u8>),
     Passing(Box<Upload>),
 }
 
@@ -67,9 +72,26 @@ impl Asking<'_> {
     #[must_use]
     pub fn is_received(&self) -> bool {
         match &self.body {
-            Body::Whole(_) => true,
+            Body::Whole(_) | Body::Held(_) => true,
             Body::Passing(upload) => upload.is_received(),
         }
+    }
+
+    /// Receives the rest of a body that has to be here whole.
+    ///
+    /// # Errors
+    /// [`ClientEnd`].
+    pub async fn hold(&mut self, watched: &Watched<Pool>) -> Result<(), ClientEnd> {
+        if !matches!(self.body, Body::Passing(_)) {
+            return Ok(());
+        }
+        if self.expects_continue {
+            let told = self.client.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+            watched.arm(clock::now().saturating_add(self.pause()));
+            watched.guard(told).await.map_err(|_| ClientEnd::TooSlow)?.map_err(|_| ClientEnd::Gone)?;
+        }
+        self.body = Body::Held(hold(self, watched).await?);
+        Ok(())
     }
 
     /// Bytes of body received.
@@ -77,6 +99,7 @@ impl Asking<'_> {
     pub fn received(&self) -> u64 {
         match &self.body {
             Body::Whole(length) => *length as u64,
+            Body::Held(body) => body.len() as u64,
             Body::Passing(upload) => upload.received(),
         }
     }
@@ -84,15 +107,16 @@ impl Asking<'_> {
 
 impl Requester for Asking<'_> {
     fn whole_body(&self) -> Option<&[u8]> {
-        match self.body {
-            Body::Whole(length) => Some(&self.client.buffer.filled()[..length]),
+        match &self.body {
+            Body::Whole(length) => Some(&self.client.buffer.filled()[..*length]),
+            Body::Held(body) => Some(body),
             Body::Passing(_) => None,
         }
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part<'_>, ClientEnd>> {
         match &mut self.body {
-            Body::Whole(_) => Poll::Ready(Ok(Part::End { trailers: &[] })),
+            Body::Whole(_) | Body::Held(_) => Poll::Ready(Ok(Part::End { trailers: &[] })),
             Body::Passing(upload) => upload.poll(cx, self.client),
         }
     }
@@ -105,14 +129,14 @@ impl Requester for Asking<'_> {
 
     fn pause(&self) -> Micros {
         match &self.body {
-            Body::Whole(_) => 0,
+            Body::Whole(_) | Body::Held(_) => 0,
             Body::Passing(upload) => upload.pause(),
         }
     }
 
     fn rewind(&mut self) -> bool {
         match &mut self.body {
-            Body::Whole(_) => true,
+            Body::Whole(_) | Body::Held(_) => true,
             Body::Passing(upload) => upload.rewind(),
         }
     }

@@ -7,8 +7,7 @@ use std::task::{Context, Poll, ready};
 use super::challenge;
 use super::client::{Asking, Body, Client};
 use super::entrance::{Entrance, Peer};
-use super::mirror;
-use super::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
+use super::prepare::{Inlet, Prepared, Refused, Scratch};
 use super::respond;
 use super::shared::{Shared, Told};
 use super::tunnel;
@@ -18,7 +17,7 @@ use crate::config::model::ListenerLimits;
 use crate::exchange::answer::{Answer, Passed};
 use crate::exchange::load::Admitted;
 use crate::exchange::local::{Generation, Led};
-use crate::exchange::{ClientEnd, End, Exchange, Failed, Requester};
+use crate::exchange::{ClientEnd, End, Failed};
 use crate::http::problem::Problem;
 use crate::http::request::{Framing, Version};
 use crate::http::scan::HeadScan;
@@ -28,6 +27,7 @@ use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
 use crate::proxy::h2;
+use crate::proxy::intake::{self, Taken, Work};
 use crate::proxy::linger::{LINGER, linger};
 use crate::telemetry::hot::{ListenerSlot, Refusal};
 use crate::upstream::connection::Pool;
@@ -240,22 +240,9 @@ impl Connection {
         let body = match self.receive(generation, prepared, limits).await {
             Ok(body) => body,
             Err(end) => {
-                let failed = Failed { end, master: None, attempts: 0 };
+                let failed = Failed::before(end);
                 return self.fail(generation, prepared, failed, 0, scratch, started).await;
             }
-        };
-        let exchange = Exchange {
-            local: &shared.local,
-            generation,
-            upstream: prepared.upstream,
-            watched: &self.watched,
-            head: &scratch.head,
-            framing: prepared.framing,
-            host_of_master: prepared.host_of_master,
-            to_head: prepared.to_head,
-            idempotent: prepared.idempotent,
-            aim: prepared.aim(),
-            timeout: prepared.timeout,
         };
         let mut asking = Asking {
             client: &mut self.client,
@@ -263,10 +250,23 @@ impl Connection {
             expects_continue: prepared.expects_continue,
             body,
         };
-        mirror::offer(&shared.local, generation, prepared, &scratch.head, asking.whole_body());
-        let mut answer = match exchange.run(&mut asking).await {
-            Ok(answer) => answer,
-            Err(failed) => {
+        if prepared.webhook
+            && let Err(end) = asking.hold(&self.watched).await
+        {
+            let (failed, received) = (Failed::before(End::Client(end)), asking.received());
+            return self.fail(generation, prepared, failed, received, scratch, started).await;
+        }
+        let work = Work { local: &shared.local, generation, prepared, watched: &self.watched, scratch };
+        let mut answer = match intake::take(&work, &mut asking).await {
+            Taken::Answer(answer) => answer,
+            Taken::Said { saying, counted } => {
+                if let Body::Whole(length) = asking.body {
+                    asking.client.buffer.consume(length);
+                }
+                let refused = prepared.said(saying, counted);
+                return self.refuse(&refused, limits, scratch, started).await;
+            }
+            Taken::Failed(failed) => {
                 let received = asking.received();
                 // Behind a body that was received whole the next request begins.
                 if let (Body::Whole(length), true) = (&asking.body, failed.end.problem().is_some()) {
@@ -332,7 +332,7 @@ impl Connection {
         };
         let here = self.client.buffer.filled().len() as u64;
         match length {
-            Some(length) if here >= length || (length <= WHOLE_BODY_MAX && !prepared.expects_continue) => {
+            Some(length) if here >= length || (length <= prepared.whole_max && !prepared.expects_continue) => {
                 let length = length as usize;
                 while self.client.buffer.filled().len() < length {
                     self.client.buffer.reserve(length.max(BUFFER_BYTES));
@@ -347,7 +347,8 @@ impl Connection {
                 Ok(Body::Whole(length))
             }
             length => {
-                let keep_max = generation.upstreams[prepared.upstream].shared.settings.retry.body_bytes;
+                let retry = &generation.upstreams[prepared.upstream].shared.settings.retry;
+                let keep_max = if prepared.webhook { 0 } else { retry.body_bytes };
                 let limits = UploadLimits { body_max: limits.body_bytes, keep_max, pace };
                 Ok(Body::Passing(Box::new(Upload::new(length, limits, self.shared.local.load.clone()))))
             }
@@ -364,7 +365,7 @@ impl Connection {
         started: Micros,
     ) -> Next {
         if !prepared.upgrade {
-            let failed = Failed { end: End::BadGateway, master: Some(answer.master), attempts: answer.attempts };
+            let failed = answer.unfit();
             answer.reject(&generation.upstreams[prepared.upstream]);
             // Its own body is still in the buffer: the connection ends here.
             self.fail(generation, &Prepared { keep_alive: false, ..*prepared }, failed, 0, scratch, started).await;
@@ -417,7 +418,7 @@ impl Connection {
                 status = problem.status;
                 // A body that is passed on may not have arrived whole: the caller closes then, so the answer says so.
                 let whole = matches!(prepared.framing, Framing::None)
-                    || matches!(prepared.framing, Framing::Length(length) if length <= WHOLE_BODY_MAX && !prepared.expects_continue);
+                    || matches!(prepared.framing, Framing::Length(length) if length <= prepared.whole_max && !prepared.expects_continue);
                 problem.write(&scratch.request_id, keep_alive && whole, !prepared.to_head, &mut scratch.out);
                 if !whole {
                     next = Next::Linger;

@@ -13,6 +13,7 @@ use crate::config::model::Mirror;
 use crate::exchange::Exchange;
 use crate::exchange::local::{Generation, Local};
 use crate::exchange::whole::Whole;
+use crate::http::request::Framing;
 use crate::telemetry::hot::{MirrorOutcome, UpstreamSlot};
 
 /// Copies of one worker under way. With a head and a body of at most 64 KiB each they take at most 8 MiB.
@@ -24,13 +25,21 @@ struct Copy {
     generation: Rc<Generation>,
     upstream: usize,
     head: Vec<u8>,
+    framing: Framing,
     body: Vec<u8>,
     prepared: Prepared,
 }
 
 /// Sends a copy if the route wants one of this request. `head` is what its master gets, `body` all of its body, `None` when
 /// that is not here. Does not wait.
-pub fn offer(local: &Rc<Local>, generation: &Rc<Generation>, prepared: &Prepared, head: &[u8], body: Option<&[u8]>) {
+pub fn offer(
+    local: &Rc<Local>,
+    generation: &Rc<Generation>,
+    prepared: &Prepared,
+    head: &[u8],
+    framing: Framing,
+    body: Option<&[u8]>,
+) {
     let route = &generation.snapshot.config.routes[prepared.route];
     let Some(Mirror { upstream, percent }) = route.passage.mirror else { return };
     // The bias of the remainder is far below what anybody could measure.
@@ -53,6 +62,7 @@ pub fn offer(local: &Rc<Local>, generation: &Rc<Generation>, prepared: &Prepared
         generation: generation.clone(),
         upstream,
         head: marked,
+        framing,
         body: body.to_vec(),
         prepared: prepared.clone(),
     };
@@ -72,7 +82,7 @@ impl Copy {
             upstream: self.upstream,
             watched: &watched,
             head: &self.head,
-            framing: self.prepared.framing,
+            framing: self.framing,
             host_of_master: self.prepared.host_of_master,
             to_head: self.prepared.to_head,
             idempotent: self.prepared.idempotent,

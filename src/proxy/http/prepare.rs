@@ -8,7 +8,7 @@ use super::saying::Saying;
 use crate::balance::{Key, Place, client_hash, split, stable_hash};
 use crate::clock;
 use crate::config::model::{
-    AffinityKey, Destination, HostRewrite, Listener, Passage, PathRewrite, Redirect, Share, Upstream,
+    AffinityKey, Destination, HostRewrite, Listener, Passage, PathRewrite, Redirect, Share, Upstream, WhatsApp,
 };
 use crate::exchange::headers::{Forwarding, write_request_head};
 use crate::exchange::local::{Generation, Led};
@@ -21,11 +21,15 @@ use crate::http::problem::Problem;
 use crate::http::request::{Framing, Request, Version};
 use crate::ids::{RequestIds, is_request_id};
 use crate::net::buffer::BUFFER_BYTES;
-use crate::telemetry::hot::{Refusal, RouteSlot};
+use crate::telemetry::hot::{Refusal, RouteRefusal, RouteSlot};
+use crate::whatsapp::{Provider, handshake, signature};
 
 /// Bodies up to this size with a known length are received whole before a master is chosen: a slow client then occupies no
 /// master, and another attempt costs nothing. Larger ones are passed on as they come.
 pub const WHOLE_BODY_MAX: u64 = 64 * 1024;
+
+/// Of a handshake with a wrong token.
+const NO_TOKEN: Problem = Problem::new(403, "the verify token of this handshake is another one");
 
 /// Buffers that one request needs, reused by the next.
 #[derive(Debug, Default)]
@@ -39,8 +43,10 @@ pub struct Scratch {
     pub host: Vec<u8>,
     /// For the access log, the target that the client asked for, if the master is asked for another one.
     pub asked: Vec<u8>,
-    /// The target that the master is asked for, if it is another one.
+    /// The target that the master is asked for, if it is another one; or what the client is told.
     pub target: String,
+    /// Of a webhook.
+    pub proof: Proof,
     /// Lines that the route's rules add to the request, and to the answer.
     pub request_lines: Vec<u8>,
     pub response_lines: Vec<u8>,
@@ -49,10 +55,23 @@ pub struct Scratch {
 impl Scratch {
     /// Forgets the request before.
     pub fn clear(&mut self) {
-        let Self { head, out, request_id, host, asked, target, request_lines, response_lines } = self;
+        let Self { head, out, request_id, host, asked, target, proof, request_lines, response_lines } = self;
         [head, out, request_id, host, asked, request_lines, response_lines].into_iter().for_each(Vec::clear);
         target.clear();
+        proof.value.clear();
+        proof.url.clear();
+        proof.times = 0;
     }
+}
+
+/// What a webhook's head says about who sent it.
+#[derive(Debug, Default)]
+pub struct Proof {
+    /// Of the header that the gateway signs in: the first, and how many there are.
+    pub value: Vec<u8>,
+    pub times: u8,
+    /// Where it was sent to, if that is signed too.
+    pub url: String,
 }
 
 /// A request that has a route.
@@ -68,6 +87,10 @@ pub struct Prepared {
     pub keep_alive: bool,
     pub expects_continue: bool,
     pub upgrade: bool,
+    /// It is to be opened before it goes on, so its body is received whole.
+    pub webhook: bool,
+    /// A body of known length up to this is received whole.
+    pub whole_max: u64,
     /// The master is told its own address as `Host`.
     pub host_of_master: bool,
     pub key: Key,
@@ -80,7 +103,9 @@ impl Prepared {
     pub fn body_bytes(&self) -> usize {
         match self.framing {
             Framing::None => 0,
-            Framing::Length(length) if length <= WHOLE_BODY_MAX => length as usize,
+            Framing::Length(length) if length <= self.whole_max => length as usize,
+            // It may become that large.
+            _ if self.webhook => usize::try_from(self.whole_max).unwrap_or(usize::MAX),
             _ => 2 * BUFFER_BYTES,
         }
     }
@@ -95,6 +120,13 @@ impl Prepared {
         let problem = Problem::new(503, "too many requests are in progress here").retry_after(1);
         let refused = Refused::new(problem, Refusal::Overloaded, self.version, self.to_head);
         Refused { keep_alive, route: Some(self.route), body, ..refused }
+    }
+
+    /// What Baton answers it, now that its body is here.
+    #[must_use]
+    pub fn said(&self, saying: Saying, counted: Option<Refusal>) -> Refused {
+        let Self { keep_alive, to_head, version: protocol, route, .. } = *self;
+        Refused { saying, counted, keep_alive, to_head, protocol, route: Some(route), body: 0 }
     }
 
     /// Where it is to go.
@@ -227,7 +259,11 @@ impl Inlet<'_> {
             }
         };
         let upstream = &generation.snapshot.upstreams[upstream_at].settings;
-        let whole = matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
+        let webhook = match &settings.whatsapp {
+            Some(rules) => self.webhook(rules, &request, route, scratch)?,
+            None => false,
+        };
+        let whole = webhook || matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
         self.write_head(&request, listener, client, &settings.passage, whole, scratch);
         let (key, pin) = keys(&request, client, upstream);
         Ok(Prepared {
@@ -237,14 +273,87 @@ impl Inlet<'_> {
             version: request.version,
             framing: request.framing,
             to_head,
-            idempotent: request.is_idempotent(),
+            // Receivers of webhooks have to expect repeats.
+            idempotent: request.is_idempotent() || (webhook && upstream.retry.non_idempotent != Some(false)),
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             upgrade: request.upgrade.is_some(),
+            webhook,
+            whole_max: if webhook { listener.limits.body_bytes } else { WHOLE_BODY_MAX },
             host_of_master: settings.passage.rewrite.as_ref().is_some_and(|it| it.host == Some(HostRewrite::Master)),
             key,
             pin,
         })
+    }
+
+    /// Whether it is a webhook, with what proves who sent it.
+    ///
+    /// # Errors
+    /// What answers it, when it is the handshake that is made when a webhook is set up.
+    fn webhook(
+        &self,
+        rules: &WhatsApp,
+        request: &Request<'_>,
+        route: usize,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Box<Refused>> {
+        if request.method == "POST" {
+            self.note_proof(rules, request, &mut scratch.proof);
+            return Ok(true);
+        }
+        let query = request.target.split_once('?').map_or("", |(_, query)| query);
+        let asked = rules.verify_token.as_ref().filter(|_| request.method == "GET");
+        let Some(told) = asked.and_then(|token| handshake::challenge(query, &token.0)) else { return Ok(false) };
+        self.write_line(request, scratch);
+        let answer = match told {
+            Ok(challenge) => {
+                scratch.target.push_str(&challenge);
+                let saying = Saying::Text;
+                Refused {
+                    saying,
+                    counted: None,
+                    ..Refused::new(NO_TOKEN, Refusal::BadVerifyToken, request.version, false)
+                }
+            }
+            Err(_) => {
+                if let Some(counters) = self.generation.guarded(route) {
+                    counters.increment(RouteSlot::Refused(RouteRefusal::BadVerifyToken));
+                }
+                Refused::new(NO_TOKEN, Refusal::BadVerifyToken, request.version, false)
+            }
+        };
+        let keep_alive = request.keep_alive && request.framing == Framing::None;
+        Err(Box::new(Refused { keep_alive, route: Some(route), ..answer }))
+    }
+
+    fn note_proof(&self, rules: &WhatsApp, request: &Request<'_>, proof: &mut Proof) {
+        if !rules.signature {
+            return;
+        }
+        let Some(name) = signature::header(rules.provider) else { return };
+        for field in request.fields().iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
+            if proof.times == 0 {
+                proof.value.extend_from_slice(field.value);
+            }
+            proof.times = proof.times.saturating_add(1);
+        }
+        if rules.provider == Provider::Twilio {
+            match &rules.public_url {
+                Some(url) => {
+                    proof.url.push_str(url);
+                    if let Some((_, query)) = request.target.split_once('?') {
+                        proof.url.push('?');
+                        proof.url.push_str(query);
+                    }
+                }
+                None => {
+                    let scheme = if self.https { "https://" } else { "http://" };
+                    [scheme, request.host.unwrap_or_default(), request.target]
+                        .into_iter()
+                        .for_each(|part| proof.url.push_str(part));
+                }
+            }
+        }
     }
 
     /// The upstream of a split: the same one for all requests with one affinity key, else any.

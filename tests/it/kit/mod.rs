@@ -6,6 +6,7 @@
 
 pub mod acme;
 pub mod baton;
+pub mod bot;
 pub mod config;
 pub mod directory;
 pub mod frames;
@@ -14,6 +15,7 @@ pub mod h2_master;
 pub mod http;
 pub mod load;
 pub mod master;
+pub mod meta;
 pub mod process;
 pub mod raw;
 pub mod strict;

@@ -1,0 +1,164 @@
+//! A webhook, opened: its sender checked, its updates found, and each with where it is to go.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::record::Keeper;
+use super::{Parcel, is_ignored};
+use crate::balance::Place;
+use crate::clock;
+use crate::config::model::{AffinityKey, Delivery, WhatsApp};
+use crate::exchange::headers;
+use crate::exchange::local::Generation;
+use crate::exchange::pick::Aim;
+use crate::http::request::Framing;
+use crate::proxy::http::prepare::{Prepared, Proof};
+use crate::snapshot::Upstream;
+use crate::spool::record::Incoming;
+use crate::telemetry::hot::{RouteSlot, Webhook};
+use crate::whatsapp::signature::{self, Signed};
+use crate::whatsapp::{Kind, Part, Update, aliases::Aliases, country, decode, write_part};
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Opened<'g> {
+    /// Its sender is not who it says.
+    Forged,
+    /// No master wants anything of it.
+    Ignored,
+    /// It goes on as it came.
+    Whole(Aim<'g>),
+    /// The same; what no master takes is stored as this.
+    WholeOrStored(Aim<'g>, Box<Incoming>),
+    /// Its updates go on one by one.
+    Split(Vec<Parcel<'g>>),
+    /// They are stored.
+    Stored(Vec<Incoming>),
+}
+
+/// A webhook as it came.
+#[derive(Debug)]
+pub struct Sealed<'a> {
+    pub rules: &'a WhatsApp,
+    pub prepared: &'a Prepared,
+    pub delivery: Delivery,
+    pub proof: &'a Proof,
+    /// The head for masters.
+    pub head: &'a [u8],
+    pub body: &'a [u8],
+}
+
+impl Sealed<'_> {
+    /// Opens it.
+    pub fn open<'g>(&self, generation: &'g Generation) -> Opened<'g> {
+        let Self { rules, prepared, body, .. } = self;
+        if rules.signature && !self.is_genuine() {
+            return Opened::Forged;
+        }
+        let counters = generation.guarded(prepared.route);
+        let count = |what| {
+            if let Some(counters) = counters {
+                counters.increment(RouteSlot::Webhook(what));
+            }
+        };
+        let upstream = &*generation.upstreams[prepared.upstream].shared;
+        let plain = Aim { key: prepared.key, pin: prepared.pin, ..Aim::default() };
+        let keeper = self.keeper(generation);
+        let mut updates = Vec::with_capacity(1);
+        if decode(rules.provider, body, &mut updates).is_err() {
+            // Whoever wrote it knows what it means; a master may, too.
+            count(Webhook::Undecodable);
+            return self.whole(plain, keeper.map(|keeper| keeper.body(self, None, None)));
+        }
+        let wanted = |update: &Update<'_>| !is_ignored(&rules.ignore, update.kind, &update.event);
+        let all = updates.len();
+        if rules.split_batches || all == 1 || !updates.iter().any(wanted) {
+            updates.retain(wanted);
+        }
+        (updates.len()..all).for_each(|_| count(Webhook::Ignored));
+        updates.iter().for_each(|update| count(Webhook::of(update.kind)));
+        let aliases = &generation.snapshot.aliases;
+        let aim = |update: &Update<'_>| aim(plain, aliases, upstream, update);
+        match (&updates[..], keeper) {
+            ([], _) => Opened::Ignored,
+            ([only], keeper) if all == 1 && only.part == Part::Whole => {
+                let (aim, conversation) = aim(only);
+                self.whole(aim, keeper.map(|keeper| keeper.update(self, only, conversation)))
+            }
+            ([first, ..], keeper) if !rules.split_batches => {
+                let (aim, conversation) = aim(first);
+                self.whole(aim, keeper.map(|keeper| keeper.body(self, Some(first), conversation)))
+            }
+            (updates, None) => Opened::Split(updates.iter().map(|update| self.parcel(update, aim(update))).collect()),
+            (updates, Some(keeper)) => {
+                Opened::Stored(updates.iter().map(|update| keeper.update(self, update, aim(update).1)).collect())
+            }
+        }
+    }
+
+    /// Goes on as it came, or is stored so.
+    fn whole<'g>(&self, aim: Aim<'g>, record: Option<Incoming>) -> Opened<'g> {
+        match (record, self.delivery) {
+            (None, _) | (_, Delivery::Inline) => Opened::Whole(aim),
+            (Some(record), Delivery::Spool) => Opened::Stored(vec![record]),
+            (Some(record), Delivery::InlineThenSpool { .. }) => Opened::WholeOrStored(aim, Box::new(record)),
+        }
+    }
+
+    fn keeper<'g>(&self, generation: &'g Generation) -> Option<Keeper<'g>> {
+        let stores = self.delivery != Delivery::Inline;
+        let store = &generation.snapshot.spool.as_ref().filter(|_| stores)?.store;
+        let config = &generation.snapshot.config;
+        let (route, upstream) = (&config.routes[self.prepared.route], &config.upstreams[self.prepared.upstream]);
+        Some(Keeper { store, route: Arc::from(&*route.name), upstream: Arc::from(&*upstream.name) })
+    }
+
+    fn is_genuine(&self) -> bool {
+        let Proof { value, times, url } = self.proof;
+        let values = [&value[..]; 2];
+        let signed = Signed { body: self.body, values: &values[..usize::from((*times).min(2))], url };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        signature::verify(self.rules.provider, &self.rules.secrets, &signed, now).is_ok()
+    }
+
+    fn parcel<'g>(&self, update: &Update<'_>, (aim, conversation): (Aim<'g>, Option<u64>)) -> Parcel<'g> {
+        let (head, body) = self.part(update, true);
+        Parcel { aim, conversation, head, body }
+    }
+
+    /// An update alone: its head, with the length if `framed`, and its body. Both are signed anew.
+    pub(super) fn part(&self, update: &Update<'_>, framed: bool) -> (Bytes, Bytes) {
+        let provider = self.rules.provider;
+        let mut body = Vec::new();
+        write_part(provider, self.body, &update.part, &mut body);
+        let signer = signature::header(provider).zip(self.rules.secrets.first());
+        let signed = signer.map(|(name, secret)| (name, signature::sign_cloud_api(secret.as_ref(), &body)));
+        let mut head = Vec::with_capacity(self.head.len() + 128);
+        let line = signed.as_ref().map(|(name, value)| (*name, &value[..]));
+        let framing = if framed { Framing::Length(body.len() as u64) } else { Framing::None };
+        headers::write_framed(self.head, line, framing, &mut head);
+        (head.into(), body.into())
+    }
+}
+
+/// Where an update is to go, and its conversation.
+fn aim<'g>(
+    plain: Aim<'static>,
+    aliases: &Aliases,
+    upstream: &'g Upstream,
+    update: &Update<'_>,
+) -> (Aim<'g>, Option<u64>) {
+    let conversation = aliases.conversation(update.account.as_deref().unwrap_or_default(), update, clock::now());
+    let mut aim = Aim { allowed: upstream.takers(update.account.as_deref(), update.kind == Kind::Event), ..plain };
+    if upstream.settings.affinity.as_ref().is_some_and(|affinity| affinity.key == AffinityKey::Conversation) {
+        aim.pin = conversation;
+        aim.key.hash = conversation;
+    }
+    if aim.key.place.is_none() {
+        aim.key.place = country::country_of(update).and_then(|country| Place::parse(Some(&country), None));
+    }
+    aim.preferred = update.master.as_deref().and_then(|name| upstream.position_of(name));
+    (aim, conversation)
+}

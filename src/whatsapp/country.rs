@@ -1,0 +1,5 @@
+//! stub
+use super::Update;
+pub fn country_of(_update: &Update<'_>) -> Option<[u8; 2]> {
+    None
+}
