@@ -34,6 +34,7 @@ use baton::routing::RouteTable;
 use baton::snapshot::Snapshot;
 use baton::telemetry::registry::Registry;
 use baton::upstream::admission::{Admission, AdmissionWord, Health, Tier};
+use baton::whatsapp::{self, Provider};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ipnet::IpNet;
 
@@ -343,5 +344,48 @@ fn request(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, head, request, pick, lookup, limits, admission, pins);
+/// What a webhook's body says about itself.
+fn webhooks(c: &mut Criterion) {
+    let samples: Vec<String> = serde_json::from_str(include_str!("../tests/corpus/whatsapp/samples.json")).unwrap();
+    let question = "Is the 15:30 slot still free?";
+    let batch = |count: usize| {
+        let message =
+            |i| format!(r#"{{"from":"9715012{i:05}","id":"wamid.{i}","type":"text","text":{{"body":"hello"}}}}"#);
+        let contact = |i| format!(r#"{{"profile":{{"name":"Layla"}},"wa_id":"9715012{i:05}"}}"#);
+        let list = |one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
+        let value = format!(r#"{{"contacts":[{}],"messages":[{}]}}"#, list(&contact), list(&message));
+        format!(r#"{{"object":"o","entry":[{{"id":"1","changes":[{{"field":"messages","value":{value}}}]}}]}}"#)
+    };
+    let mut group = c.benchmark_group("webhook");
+    for (name, provider, body) in [
+        ("decode/text-1.2k", Provider::CloudApi, samples[0].replace(question, &question.repeat(22))),
+        ("decode/status", Provider::CloudApi, samples[3].clone()),
+        ("decode/waha", Provider::Waha, samples[6].clone()),
+        ("decode/waha-media-3M", Provider::Waha, samples[6].replace(question, &"A".repeat(3 << 20))),
+        ("decode/batch-1000", Provider::CloudApi, batch(1000)),
+    ] {
+        let mut updates = Vec::new();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                updates.clear();
+                whatsapp::decode(provider, black_box(body.as_bytes()), &mut updates).unwrap();
+                updates.len()
+            });
+        });
+    }
+    let body = batch(1000);
+    let (mut updates, mut out) = (Vec::new(), Vec::new());
+    whatsapp::decode(Provider::CloudApi, body.as_bytes(), &mut updates).unwrap();
+    group.bench_function("write/1000-parts", |b| {
+        b.iter(|| {
+            out.clear();
+            for update in &updates {
+                whatsapp::write_part(Provider::CloudApi, black_box(body.as_bytes()), &update.part, &mut out);
+            }
+            out.len()
+        });
+    });
+}
+
+criterion_group!(benches, head, request, pick, lookup, limits, admission, pins, webhooks);
 criterion_main!(benches);

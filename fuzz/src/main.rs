@@ -13,6 +13,7 @@ mod prepare;
 mod proxy_header;
 mod request_head;
 mod response_head;
+mod whatsapp;
 
 use std::sync::OnceLock;
 
@@ -28,6 +29,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("proxy_header", proxy_header::run),
     ("client_hello", client_hello::run),
     ("configuration", configuration::run),
+    ("whatsapp", whatsapp::run),
 ];
 
 fn target() -> Target {

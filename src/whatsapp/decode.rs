@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::update::NAME_LENGTH_MAX;
-use super::{Provider, Update, cloud_api, evolution, gowa, waha, wppconnect, wwebjs};
+use super::{Provider, Update, cloud_api, evolution, gowa, twilio, waha, wppconnect, wwebjs};
 
 /// Updates in one body. Meta sends at most 1000.
 pub const UPDATES_MAX: usize = 4096;
@@ -13,11 +13,11 @@ const EVENT_LENGTH_MAX: usize = 64;
 /// Why a body tells nothing. Its caller passes it on as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undecodable {
-    /// No JSON, or a string that is wanted is no text; found at this byte.
+    /// No JSON, or a string that is wanted is no text; found at this byte (0 in a form).
     Broken { at: usize },
     /// Nested deeper than any gateway does; at this byte.
     TooDeep { at: usize },
-    /// A member that is wanted stands twice in one object; the second value is at this byte.
+    /// A member that is wanted stands twice in one object; the second value is at this byte (0 in a form).
     Repeated { at: usize },
     /// More than [`UPDATES_MAX`] updates, or so much that belongs to all of them that single bodies would swell.
     TooMany,
@@ -28,7 +28,7 @@ pub enum Undecodable {
 impl std::fmt::Display for Undecodable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Broken { at } => write!(f, "broken JSON at byte {at}"),
+            Self::Broken { at } => write!(f, "broken at byte {at}"),
             Self::TooDeep { at } => write!(f, "nested too deep at byte {at}"),
             Self::Repeated { at } => write!(f, "a member stands twice at byte {at}"),
             Self::TooMany => f.write_str("too many updates in one body"),
@@ -52,7 +52,7 @@ pub fn decode<'a>(provider: Provider, body: &'a [u8], into: &mut Vec<Update<'a>>
         Provider::Wppconnect => wppconnect::decode(body, into),
         Provider::Wwebjs => wwebjs::decode(body, into),
         Provider::Gowa => gowa::decode(body, into),
-        Provider::Twilio => Err(Undecodable::Unknown),
+        Provider::Twilio => twilio::decode(body, into),
     };
     if read.is_err() {
         into.truncate(before);

@@ -22,6 +22,7 @@ mod provider;
 pub mod signature;
 mod split;
 mod token;
+mod twilio;
 mod update;
 mod waha;
 mod wppconnect;

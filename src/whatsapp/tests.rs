@@ -197,9 +197,10 @@ fn echoes_and_calls_belong_to_the_customer() {
     let told = |list: &str| told(Provider::CloudApi, &change(list));
     let echo = told(r#"{"message_echoes":[{"id":"m","from":"9714","to":"971","to_user_id":"AE.1"}]}"#);
     assert_eq!((&*echo.kind, echo.names), ("Own", vec!["AE.1".to_owned(), "971".to_owned()]));
-    let call =
-        told(r#"{"calls":[{"id":"c","from":"9714","to":"971","event":"connect","direction":"BUSINESS_INITIATED"}]}"#);
-    assert_eq!((&*call.id, call.names), ("c|f|connect", vec!["971".to_owned()]));
+    let call = told(
+        r#"{"calls":[{"id":"c","from":"9714","to":"971","event":"terminate","status":"COMPLETED","direction":"BUSINESS_INITIATED"}]}"#,
+    );
+    assert_eq!((&*call.id, call.names), ("c|f|terminate", vec!["971".to_owned()]));
 }
 
 #[test]

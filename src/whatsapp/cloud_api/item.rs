@@ -11,7 +11,9 @@ pub fn item<'a>(reader: &mut Reader<'a>, list: &'static str, kind: Kind) -> Resu
     let mut update = Update::new(kind, Cow::Borrowed(list));
     let (mut from, mut to, mut participant) = (Person::default(), Person::default(), Person::default());
     let (mut now, mut old) = (Person::default(), Person::default());
-    let (mut id, mut group, mut note, mut state) = (Text::default(), Text::default(), Text::default(), Text::default());
+    let mut recipient = Person::default();
+    let (mut id, mut group, mut note) = (Text::default(), Text::default(), Text::default());
+    let (mut status, mut event) = (Text::default(), Text::default());
     let (mut recipient_type, mut class, mut direction) = (Text::default(), Text::default(), Text::default());
     let mut system = false;
     reader.object(|key, value| match key.name {
@@ -21,14 +23,18 @@ pub fn item<'a>(reader: &mut Reader<'a>, list: &'static str, kind: Kind) -> Resu
         b"from_user_id" => value.text(&mut from.user),
         b"from_parent_user_id" => value.text(&mut from.parent),
         b"type" => value.text(&mut class),
-        b"to" | b"recipient_id" => value.text(&mut to.phone),
-        b"to_user_id" | b"recipient_user_id" => value.text(&mut to.user),
-        b"to_parent_user_id" | b"recipient_parent_user_id" => value.text(&mut to.parent),
+        b"to" => value.text(&mut to.phone),
+        b"to_user_id" => value.text(&mut to.user),
+        b"to_parent_user_id" => value.text(&mut to.parent),
+        b"recipient_id" => value.text(&mut recipient.phone),
+        b"recipient_user_id" => value.text(&mut recipient.user),
+        b"recipient_parent_user_id" => value.text(&mut recipient.parent),
         b"recipient_participant_id" => value.text(&mut participant.phone),
         b"recipient_participant_user_id" => value.text(&mut participant.user),
         b"recipient_participant_parent_user_id" => value.text(&mut participant.parent),
         b"recipient_type" => value.text(&mut recipient_type),
-        b"status" | b"event" => value.text(&mut state),
+        b"status" => value.text(&mut status),
+        b"event" => value.text(&mut event),
         b"direction" => value.text(&mut direction),
         b"biz_opaque_callback_data" => value.text(&mut note),
         b"system" => {
@@ -42,10 +48,11 @@ pub fn item<'a>(reader: &mut Reader<'a>, list: &'static str, kind: Kind) -> Resu
     })?;
     let other = match list {
         "statuses" if recipient_type.value.as_deref() == Some("group") => {
-            group = std::mem::take(&mut to.phone);
+            group = recipient.phone;
             participant
         }
-        "statuses" | "message_echoes" => to,
+        "statuses" => recipient,
+        "message_echoes" => to,
         "calls" if direction.value.as_deref() == Some("BUSINESS_INITIATED") => to,
         _ => from,
     };
@@ -57,9 +64,10 @@ pub fn item<'a>(reader: &mut Reader<'a>, list: &'static str, kind: Kind) -> Resu
             // Each member of a group has a status of its own for one message.
             ("statuses", _) if update.group.is_some() => {
                 let who = other.names().next().map_or("", |who| who);
-                Some(Cow::Owned(format!("{} {who}", state.take().unwrap_or_default())))
+                Some(Cow::Owned(format!("{} {who}", status.take().unwrap_or_default())))
             }
-            ("statuses" | "calls", _) => state.take(),
+            ("statuses", _) => status.take(),
+            ("calls", _) => event.take(),
             // What Meta could not show at first may come again under the same id.
             (_, Some(class)) if class == "unsupported" => Some(class),
             _ => None,

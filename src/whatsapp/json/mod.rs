@@ -52,6 +52,18 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
+    /// Fills it.
+    ///
+    /// # Errors
+    /// It was met before.
+    pub fn put(&mut self, value: T) -> Result<(), Undecodable> {
+        if std::mem::replace(&mut self.seen, true) {
+            return Err(Undecodable::Repeated { at: 0 });
+        }
+        self.value = Some(value);
+        Ok(())
+    }
+
     pub fn take(&mut self) -> Option<T> {
         self.value.take()
     }
