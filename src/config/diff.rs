@@ -296,6 +296,7 @@ fn rates(limit: &RateLimit) -> Values {
     let RateLimit { key, rate, burst, ipv6_prefix, max_keys } = limit;
     let key = match key {
         RateKey::ClientIp => "client-ip".into(),
+        RateKey::Account => "account".into(),
         RateKey::Header(name) => format!("header:{name}"),
     };
     vec![

@@ -274,7 +274,8 @@ shape! {
     /// changed.
     struct RateLimit {
         /// What requests are counted by: `client-ip`, the address nearest to the client that trusted proxies tell, or
-        /// `header:NAME`. A request without that header is not limited.
+        /// `header:NAME`; or `account`, what a webhook is for, on routes with `whatsapp`. A request without that header, or whose
+        /// account cannot be told, is not limited.
         key: RateBy,
         /// So many in the long run: `100/s`, `10/m`, `1000/h`.
         rate: Times,

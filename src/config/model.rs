@@ -330,6 +330,8 @@ pub struct RateLimit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RateKey {
     ClientIp,
+    /// The WhatsApp account that a webhook is for; only on routes with `whatsapp`.
+    Account,
     /// In lower case.
     Header(String),
 }

@@ -74,6 +74,17 @@ impl Guard {
         }
     }
 
+    /// Decides about a webhook of this account, and counts it, where accounts are what is counted by.
+    ///
+    /// # Errors
+    /// [`Turned::Limited`].
+    pub fn check_account(&self, account: &str, now: Micros) -> Result<(), Turned> {
+        match &self.rate {
+            Some(rate) if rate.settings.key == RateKey::Account => rate.take(rate.hasher.hash_one(account), now),
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets keys that are back at their rate; call it every few seconds.
     pub fn sweep(&self, now: Micros) {
         if let Some(rate) = &self.rate {
@@ -117,8 +128,14 @@ impl RateLimit {
                 Some(value) => self.hasher.hash_one(value),
                 None => return Ok(()),
             },
+            // Known when the body has been read.
+            RateKey::Account => return Ok(()),
         };
-        self.buckets.take(hash, &self.rule, now()).map(drop).map_err(|wait| {
+        self.take(hash, now())
+    }
+
+    fn take(&self, hash: u64, now: Micros) -> Result<(), Turned> {
+        self.buckets.take(hash, &self.rule, now).map(drop).map_err(|wait| {
             let quota = Quota { burst: self.settings.burst, window: seconds(self.rule.span()) };
             Turned::Limited { quota, wait: seconds(wait) }
         })

@@ -255,3 +255,24 @@ async fn over_http2_it_is_the_same() {
     }
     assert_eq!(ids(&bot.got()), ["wamid.1", "wamid.2", "wamid.1", "wamid.2"]);
 }
+
+#[tokio::test]
+async fn an_account_over_its_rate_waits_and_others_do_not() {
+    let _machine = among_others().await;
+    let bot = Bot::start().await;
+    let config = config(&[("a", bot.address, "")]).route(META);
+    let baton = Baton::start_unprobed(&config.route("rate_limit: { key: account, rate: 1/h, burst: 3 }")).await;
+    let mut client = Client::connect(baton.address()).await;
+    let mut statuses = Vec::new();
+    for i in 0..5 {
+        statuses.push(meta::post(&mut client, &meta::message(ONE, "AE.1", &format!("wamid.{i}"))).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    let answer = meta::post(&mut client, &meta::message(ONE, "AE.2", "wamid.9")).await;
+    assert!(answer.headers.contains_key("retry-after") && answer.headers.contains_key("ratelimit"));
+    // A forged webhook costs nobody anything.
+    let forged = client.send(Method::POST, "/webhook", &[], &meta::message(TWO, "AE.1", "wamid.10")).await.unwrap();
+    assert_eq!(forged.status, 401);
+    assert_eq!(meta::post(&mut client, &meta::message(TWO, "AE.1", "wamid.11")).await.status, 200);
+    assert_eq!(baton.metric("baton_route_refused_total", &[("reason", "rate-limited")]).await, 3.0);
+}

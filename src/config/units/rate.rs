@@ -78,21 +78,19 @@ pub fn show_throughput(bytes: u64) -> String {
 pub struct RateBy(pub RateKey);
 
 impl Scalar for RateBy {
-    const NAME: &'static str = "`client-ip` or `header:NAME`";
+    const NAME: &'static str = "`account`, `client-ip` or `header:NAME`";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "client-ip" => Ok(Self(RateKey::ClientIp)),
-            None if text == "account" => Err("`account` is not available in this version: it does not read accounts \
-                                              from requests; count by a header that the gateway sets"
-                .into()),
+            None if text == "account" => Ok(Self(RateKey::Account)),
             Some(("header", name)) if is_token(name) => Ok(Self(RateKey::Header(name.to_ascii_lowercase()))),
             _ => Err("NAME is one word, such as header:x-tenant".into()),
         }
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^(client-ip|header:.+)$", "examples": ["client-ip", "header:x-tenant"] })
+        json!({ "type": "string", "pattern": "^(account|client-ip|header:.+)$", "examples": ["client-ip", "account", "header:x-tenant"] })
     }
 }
 
@@ -117,10 +115,5 @@ mod tests {
         for wrong in ["1KiB", "1/s", "1KB/s", "2GiB/s"] {
             assert!(Throughput::parse(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn accounts_are_refused_with_the_way_out() {
-        assert!(RateBy::parse("account").unwrap_err().contains("header"));
     }
 }

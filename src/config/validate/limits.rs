@@ -1,7 +1,7 @@
 //! Rate limits and networks: nothing that says one thing twice, or two things at once.
 
 use super::super::file;
-use super::super::model::{Access, RateLimit};
+use super::super::model::{Access, RateKey, RateLimit};
 use super::super::shape::At;
 use super::super::units::show_rate;
 use super::Checker;
@@ -21,8 +21,14 @@ pub fn access(checker: &mut Checker<'_, '_>, at: &At<Option<file::Access>>) -> O
 }
 
 /// As [`access`].
-pub fn rate_limit(checker: &mut Checker<'_, '_>, at: &At<Option<file::RateLimit>>) -> Option<Option<RateLimit>> {
-    let Some(limit) = at.get()? else { return Some(None) };
+pub fn rate_limit(checker: &mut Checker<'_, '_>, route: &file::Route) -> Option<Option<RateLimit>> {
+    let Some(limit) = route.rate_limit.get()? else { return Some(None) };
+    if limit.key.get()?.0 == RateKey::Account && matches!(route.whatsapp.get(), Some(None)) {
+        let report = checker.error(limit.key.node, "only `whatsapp` tells the account of a request");
+        checker
+            .push(report.help("add `whatsapp: { provider: ... }` to this route, or count by `client-ip` or a header"));
+        return None;
+    }
     let rate = limit.rate.get()?.0;
     let burst = match limit.burst.get()? {
         Some(burst) => burst.u32(),

@@ -28,7 +28,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
     let passage = passage::check(checker, route, file);
     let whatsapp = delivery::whatsapp(checker, &route.whatsapp);
     let delivery = delivery::delivery(checker, route);
-    let rate_limit = limits::rate_limit(checker, &route.rate_limit);
+    let rate_limit = limits::rate_limit(checker, route);
     let access = limits::access(checker, &route.access);
     Some(Route {
         name: route.name.get()?.0.clone(),

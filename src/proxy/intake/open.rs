@@ -14,6 +14,7 @@ use crate::exchange::headers;
 use crate::exchange::local::Generation;
 use crate::exchange::pick::Aim;
 use crate::http::request::Framing;
+use crate::limits::guard::Turned;
 use crate::proxy::http::prepare::{Prepared, Proof};
 use crate::snapshot::Upstream;
 use crate::spool::record::Incoming;
@@ -26,6 +27,8 @@ use crate::whatsapp::{Kind, Part, Update, aliases::Aliases, country, decode, wri
 pub enum Opened<'g> {
     /// Its sender is not who it says.
     Forged,
+    /// Its account has sent more than it may.
+    Limited(Turned),
     /// No master wants anything of it.
     Ignored,
     /// It goes on as it came.
@@ -71,6 +74,16 @@ impl Sealed<'_> {
             // Whoever wrote it knows what it means; a master may, too.
             count(Webhook::Undecodable);
             return self.whole(plain, keeper.map(|keeper| keeper.body(self, None, None)));
+        }
+        if let Some(guard) = &generation.snapshot.guards[prepared.route] {
+            let mut before = None;
+            for account in updates.iter().filter_map(|update| update.account.as_deref()) {
+                if before.replace(account) != Some(account)
+                    && let Err(turned) = guard.check_account(account, clock::now())
+                {
+                    return Opened::Limited(turned);
+                }
+            }
         }
         let wanted = |update: &Update<'_>| !is_ignored(&rules.ignore, update.kind, &update.event);
         let all = updates.len();

@@ -83,6 +83,13 @@ pub async fn take<R: Requester>(work: &Work<'_>, requester: &mut R) -> Taken {
             let problem = Problem::new(401, "the signature of this webhook is missing or wrong");
             Taken::Said { saying: Saying::Problem(problem), counted: Some(Refusal::BadSignature) }
         }
+        Opened::Limited(turned) => {
+            let (counted, reason) = turned.counted();
+            if let Some(counters) = generation.guarded(prepared.route) {
+                counters.increment(RouteSlot::Refused(reason));
+            }
+            Taken::Said { saying: Saying::Problem(turned.problem()), counted: Some(counted) }
+        }
         Opened::Ignored => accepted(rules.provider),
         // What is not stored is not to be answered for.
         _ if delivery != Delivery::Inline && generation.snapshot.spool.is_none() => unkept(Unkept::Failed),
