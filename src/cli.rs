@@ -5,12 +5,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
 
 use crate::config;
 use crate::server::{self, Failure, Replaces};
-use crate::{demo, sample};
+use crate::{admin, ctl, demo, sample};
 
 const EXIT_CODES: &str = "Exit codes: 0 well, 1 failed at run time, 2 wrong usage or configuration.";
 
@@ -55,6 +56,23 @@ enum Command {
     SampleGateway(sample::gateway::Args),
     /// Print the JSON Schema of the configuration
     Schema,
+    /// Make a token for the admin API
+    Token {
+        /// What it allows: each role may do what those before it may
+        #[arg(long, value_enum)]
+        role: admin::role::Role,
+        /// Whom it is for, as the audit trail will say [default: USER, else the role]
+        #[arg(long)]
+        name: Option<String>,
+        /// How long it is good: 12h, 30d
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = config::parse_time)]
+        ttl: Duration,
+        /// Configuration file, for the keys
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Ask a running Baton, or have it do something
+    Ctl(ctl::Args),
     /// Become another command that ends with its parent
     #[command(hide = true)]
     Tether(demo::tether::Args),
@@ -81,6 +99,8 @@ pub fn main() -> ExitCode {
             say(&mut std::io::stderr(), &format!("error: {error}"));
             ExitCode::FAILURE
         }
+        Command::Token { role, name, ttl, config } => token(role, name, ttl, &config),
+        Command::Ctl(args) => ctl::main(args),
         Command::Schema => {
             say(&mut std::io::stdout(), &config::schema());
             ExitCode::SUCCESS
@@ -120,6 +140,37 @@ fn check(path: &Path) -> ExitCode {
             say(&mut std::io::stderr(), &diagnostics.to_string());
             ExitCode::from(2)
         }
+    }
+}
+
+fn token(role: admin::role::Role, name: Option<String>, ttl: Duration, path: &Path) -> ExitCode {
+    let failed = |line: &str, code: u8| {
+        say(&mut std::io::stderr(), &format!("error: {line}"));
+        ExitCode::from(code)
+    };
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            say(&mut std::io::stderr(), &diagnostics.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    let user = || std::env::var("USER").ok().filter(|user| admin::token::is_subject(user));
+    let name = name.or_else(user).unwrap_or_else(|| role.to_string());
+    if !admin::token::is_subject(&name) {
+        return failed("--name: one line of 1 to 128 bytes", 2);
+    }
+    let keys = match admin::keys::of(&loaded.config) {
+        Ok(keys) => keys,
+        Err(error) => return failed(&error, 1),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    match keys.issue(&name, role, now, ttl.as_secs()) {
+        Some(token) => {
+            say(&mut std::io::stdout(), &token);
+            ExitCode::SUCCESS
+        }
+        None => failed("there is no key to sign with", 1),
     }
 }
 

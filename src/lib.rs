@@ -4,10 +4,12 @@
 
 pub mod acme;
 pub mod admin;
+pub mod audit;
 pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod ctl;
 pub mod demo;
 pub mod exchange;
 pub mod health;

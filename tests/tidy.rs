@@ -48,11 +48,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "whatsapp",
         ],
     ),
-    ("mechanisms", &["exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"]),
+    ("mechanisms", &["audit", "exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"]),
     ("data plane", &["proxy", "worker"]),
     ("control plane", &["acme", "health"]), // but for their pure cores, above
     ("admin", &["admin"]),
-    ("assembly", &["cli", "demo", "lib", "main", "sample", "server"]),
+    ("assembly", &["cli", "ctl", "demo", "lib", "main", "sample", "server"]),
 ];
 /// Two layers of which neither may import the other: they meet in the snapshot and in the masters' atomics.
 const STRANGERS: (&str, &str) = ("data plane", "control plane");

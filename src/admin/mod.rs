@@ -1,32 +1,46 @@
 //! The admin listener: what operators, Prometheus and supervisors ask Baton, on a thread of its own so that traffic cannot
 //! starve it and it cannot starve traffic.
 //!
-//! Read-only and without a login so far: bind it to loopback or a private network.
+//! [`table`] lists every path with what it needs, [`access`] decides who may, and each resource has a file of its own.
 
+mod access;
+mod body;
 mod gauges;
+pub mod keys;
+mod masters;
 mod page;
 mod problem;
+pub mod role;
 mod server;
+mod state;
+pub mod table;
+pub mod token;
 pub mod view;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 
-pub use problem::Problem;
+pub use problem::{Document, Problem};
 pub use server::{Admin, Listener, start};
 
+use crate::audit::Audit;
 use crate::telemetry::Telemetry;
-use crate::telemetry::exposition;
-use view::{Readiness, StatusView};
+use token::Keyring;
+use view::{OperatorState, StatusView};
 
 /// Nothing that this API takes is larger.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// From the end of a request's headers to the start of its answer, the arrival of its body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the admin API learns the present state. Calls come from the admin thread and may take some milliseconds, but must
 /// not wait for the network or a disk.
@@ -38,10 +52,44 @@ pub trait Source: Send + Sync {
     fn ready(&self) -> Result<(), Vec<String>>;
 }
 
+/// What operators can do to the running proxy. As with [`Source`], nothing here waits.
+pub trait Operations: Send + Sync {
+    /// Sets the state of a master and gives the one before. Setting the one it has changes nothing.
+    ///
+    /// # Errors
+    /// When there is no such master.
+    fn set_operator_state(
+        &self,
+        upstream: &str,
+        master: &str,
+        state: OperatorState,
+    ) -> Result<OperatorState, NoSuchMaster>;
+}
+
+/// A name that nothing has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoSuchMaster {
+    Upstream(String),
+    Master { upstream: String, master: String },
+}
+
+impl fmt::Display for NoSuchMaster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(upstream) => write!(f, "there is no upstream {upstream}"),
+            Self::Master { upstream, master } => write!(f, "upstream {upstream} has no master {master}"),
+        }
+    }
+}
+
 /// What the handlers share.
 pub struct AdminState {
     pub source: Arc<dyn Source>,
+    pub operations: Arc<dyn Operations>,
     pub telemetry: Arc<Telemetry>,
+    /// Replaced when the configuration is.
+    pub keys: Arc<ArcSwap<Keyring>>,
+    pub audit: Arc<Audit>,
 }
 
 impl AdminState {
@@ -54,34 +102,13 @@ impl AdminState {
 
 /// Every path of the admin listener.
 pub fn router(state: Arc<AdminState>) -> Router {
-    Router::new()
-        .route("/", get(page::page))
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/api/v1/status", get(status))
+    table::router(&state)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn(harden))
         .with_state(state)
-}
-
-async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, Json<Readiness>) {
-    match state.source.ready() {
-        Ok(()) => (StatusCode::OK, Json(Readiness { ready: true, reasons: Vec::new() })),
-        Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { ready: false, reasons })),
-    }
-}
-
-async fn metrics(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
-    let status = state.source.status();
-    let text = state.telemetry.render(|out| gauges::write(&status, out));
-    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text)
-}
-
-async fn status(State(state): State<Arc<AdminState>>) -> Json<StatusView> {
-    Json(state.status())
 }
 
 async fn not_found(uri: Uri) -> Problem {
@@ -92,12 +119,23 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
 }
 
+/// Ends what takes too long: a client that sends its body slowly must not keep its place.
+async fn in_time(request: Request, next: Next) -> Response {
+    let too_slow = || {
+        let detail = format!("the request took longer than {} s", REQUEST_TIMEOUT.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+    };
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| too_slow())
+}
+
 /// Answers describe a moment and are for no other site to embed.
 async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),

@@ -3,45 +3,56 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longest detail, in characters: it may repeat what a client sent.
 const DETAIL_CHARS_MAX: usize = 500;
 
 /// An error that a client sees.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    status: StatusCode,
-    detail: String,
+    pub status: StatusCode,
+    pub detail: String,
+    challenge: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    r#type: &'a str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
+/// The document, as it is sent and as `baton ctl` reads it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Document {
+    pub r#type: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
 }
 
 impl Problem {
     /// `detail` says what is wrong with this request, in a sentence.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), challenge: None }
+    }
+
+    /// With what the client has to show, for `WWW-Authenticate`.
+    #[must_use]
+    pub fn challenge(self, challenge: String) -> Self {
+        Self { challenge: Some(challenge), ..self }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let end = self.detail.char_indices().nth(DETAIL_CHARS_MAX).map_or(self.detail.len(), |(end, _)| end);
         let document = Document {
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
+            r#type: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
-            detail: self.detail.get(..end).unwrap_or_default(),
+            detail: self.detail.chars().take(DETAIL_CHARS_MAX).collect(),
         };
         let mut response = (self.status, Json(document)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(challenge) = self.challenge.and_then(|challenge| HeaderValue::try_from(challenge).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }

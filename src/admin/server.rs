@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
+use super::access::Peer;
 use super::{AdminState, router};
 
 /// Connections at once: a handful of scrapers, dashboards and people. Further ones wait in the kernel's queue.
@@ -108,10 +109,12 @@ impl Bound {
     }
 
     /// Cancel-safe.
-    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Peer)> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Box::new(stream) as _),
+            Self::Tcp(listener) => {
+                listener.accept().await.map(|(stream, peer)| (Box::new(stream) as _, Peer::Tcp(peer)))
+            }
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Box::new(stream) as _, Peer::Unix)),
         }
     }
 }
@@ -128,19 +131,19 @@ async fn serve(listener: Bound, router: Router, mut stopping: watch::Receiver<()
             let place = Arc::clone(&places).acquire_owned().await;
             (listener.accept().await, place)
         };
-        let (stream, place) = tokio::select! {
+        let (accepted, place) = tokio::select! {
             _ = stopping.changed() => break,
             accepted = accepted => accepted,
         };
-        let stream = match stream {
-            Ok(stream) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the admin listener cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (router, stopping) = (router.clone(), stopping.clone());
+        let (router, stopping) = (router.clone().layer(Extension(peer)), stopping.clone());
         tokio::spawn(async move {
             attend(stream, router, stopping, patience).await;
             drop(place);

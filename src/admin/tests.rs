@@ -1,6 +1,7 @@
 use super::*;
 use crate::telemetry::hot::ListenerSlot;
 use crate::upstream::admission::{self, Admission};
+use role::Role;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,11 +66,58 @@ impl Source for Fixed {
     }
 }
 
+struct Nothing;
+
+impl Operations for Nothing {
+    fn set_operator_state(
+        &self,
+        upstream: &str,
+        master: &str,
+        _: OperatorState,
+    ) -> Result<OperatorState, NoSuchMaster> {
+        match (upstream, master) {
+            ("bots", "dubai-1") => Ok(OperatorState::Ready),
+            ("bots", _) => Err(NoSuchMaster::Master { upstream: upstream.to_owned(), master: master.to_owned() }),
+            _ => Err(NoSuchMaster::Upstream(upstream.to_owned())),
+        }
+    }
+}
+
+fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
+    let key = token::Key { id: "a".to_owned(), secret: vec![7; 32], local: true };
+    let ring = Keyring { keys: vec![key], audience: "baton-admin".to_owned() };
+    Arc::new(AdminState {
+        source: Arc::clone(source) as _,
+        operations: Arc::new(Nothing),
+        telemetry: Arc::clone(telemetry),
+        keys: Arc::new(ArcSwap::from_pointee(ring)),
+        audit: Arc::default(),
+    })
+}
+
 struct Running {
     address: SocketAddr,
     admin: Admin,
     source: Arc<Fixed>,
     telemetry: Arc<Telemetry>,
+    keys: Arc<ArcSwap<Keyring>>,
+}
+
+impl Running {
+    fn token(&self, role: Role) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        self.keys.load().issue("ann", role, now, 60).unwrap()
+    }
+
+    /// Sends a body as an operator.
+    fn post(&self, path: &str, kind: &str, body: &str) -> Answer {
+        let (token, length) = (self.token(Role::Operator), body.len());
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        exchange(connect(self.address), &request)
+    }
 }
 
 fn running() -> Running {
@@ -81,9 +129,10 @@ fn running_with(patience: server::Patience) -> Running {
     let telemetry = Arc::new(Telemetry::new().unwrap());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let state = Arc::new(AdminState { source: Arc::clone(&source) as _, telemetry: Arc::clone(&telemetry) });
+    let state = state(&source, &telemetry);
+    let keys = Arc::clone(&state.keys);
     let admin = server::start_with(Listener::Tcp(listener), state, patience).unwrap();
-    Running { address, admin, source, telemetry }
+    Running { address, admin, source, telemetry, keys }
 }
 
 struct Answer {
@@ -117,7 +166,7 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
 }
 
 fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
-    exchange(connect(address), &format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+    exchange(connect(address), &format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
 }
 
 fn get(address: SocketAddr, path: &str) -> Answer {
@@ -249,6 +298,85 @@ fn errors_are_problem_documents() {
     assert_eq!((long.status, long.json()["detail"].as_str().map(str::len)), (404, Some(500)));
 }
 
+const STATE: &str = "/api/v1/upstreams/bots/masters/dubai-1/operator-state";
+
+#[test]
+fn a_state_is_set_and_the_one_before_told() {
+    let running = running();
+    let answer = running.post(STATE, "application/json", r#"{"state":"drain","reason":"new version"}"#);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let expected = serde_json::json!({
+        "upstream": "bots", "master": "dubai-1", "before": "ready", "operator_state": "drain",
+    });
+    assert_eq!(answer.json(), expected);
+    for (path, detail) in [
+        ("/api/v1/upstreams/bots/masters/paris/operator-state", "upstream bots has no master paris"),
+        ("/api/v1/upstreams/cats/masters/paris/operator-state", "there is no upstream cats"),
+    ] {
+        let answer = running.post(path, "application/json", r#"{"state":"drain"}"#);
+        assert_eq!((answer.status, &answer.json()["detail"]), (404, &detail.into()));
+    }
+}
+
+#[test]
+fn a_wrong_body_is_answered_with_what_is_wrong() {
+    let running = running();
+    let json = "application/json";
+    let long = format!(r#"{{"state":"drain","reason":"{}"}}"#, "x".repeat(301));
+    let huge = " ".repeat(BODY_BYTES_MAX + 1);
+    for (kind, body, status, word) in [
+        (json, "", 400, "object"),
+        (json, "{", 400, "EOF"),
+        (json, "[\"drain\"]", 400, "object"),
+        (json, "{}", 422, "state"),
+        (json, r#"{"state":"asleep"}"#, 422, "`ready`, `drain`, `maintenance`"),
+        (json, r#"{"state":"drain","force":true}"#, 422, "force"),
+        (json, r#"{"state":"drain","reason":"a\nb"}"#, 422, "reason"),
+        (json, &*long, 422, "reason"),
+        (json, &*huge, 413, "length limit"),
+        ("text/plain", r#"{"state":"drain"}"#, 415, "application/json"),
+    ] {
+        let answer = running.post(STATE, kind, body);
+        let short: String = body.chars().take(40).collect();
+        assert_eq!(answer.status, status, "{short}: {}", answer.body);
+        assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
+        assert!(answer.json()["detail"].as_str().unwrap().contains(word), "{short}: {}", answer.body);
+    }
+}
+
+#[test]
+fn who_may_not_is_told_what_to_show() {
+    let running = running();
+    let answer = ask(running.address, "POST", STATE);
+    assert_eq!(answer.status, 401);
+    assert!(answer.head.contains("www-authenticate: bearer realm=\"baton\"\r\n"), "{}", answer.head);
+    let with = |token: &str| {
+        let head =
+            format!("POST {STATE} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {token}");
+        exchange(connect(running.address), &format!("{head}\r\n\r\n"))
+    };
+    let answer = with(&running.token(Role::Viewer));
+    assert_eq!(answer.status, 403);
+    assert!(answer.head.contains("error=\"insufficient_scope\", scope=\"operator\""), "{}", answer.head);
+    let answer = with("x.y.z");
+    assert_eq!(answer.status, 401);
+    assert!(answer.head.contains("error=\"invalid_token\""), "{}", answer.head);
+    assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
+}
+
+#[test]
+fn another_keyring_counts_at_once() {
+    let running = running();
+    let token = running.token(Role::Operator);
+    let body = r#"{"state":"drain"}"#;
+    assert_eq!(running.post(STATE, "application/json", body).status, 200);
+    running.keys.store(Arc::default());
+    let request = format!(
+        "POST {STATE} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    assert_eq!(exchange(connect(running.address), &request).status, 401);
+}
+
 #[test]
 fn the_start_page_links_to_what_there_is() {
     let running = running();
@@ -266,7 +394,7 @@ fn an_endless_header_is_refused() {
     let running = running();
     let mut stream = connect(running.address);
     let line = format!("x-filler: {}\r\n", "x".repeat(1000));
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n").unwrap();
     // The answer and the end may come at any time from here on.
     let refused = (0..10_000).any(|_| stream.write_all(line.as_bytes()).is_err());
     assert!(refused, "ten megabytes of headers were taken");
@@ -290,7 +418,7 @@ fn a_client_that_never_reads_loses_its_place() {
     let mut stream = connect(running.address);
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     // Pipelined requests whose answers fill every buffer between here and there; then the connection is cut.
-    let requests = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    let requests = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(1000);
     let cut = (0..10_000).find_map(|_| stream.write_all(&requests).err()).expect("a connection that is cut");
     assert!(matches!(cut.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{cut}");
 }
@@ -298,7 +426,7 @@ fn a_client_that_never_reads_loses_its_place() {
 #[test]
 fn a_body_that_nobody_asked_for_is_not_read() {
     let running = running();
-    let request = "POST /api/v1/status HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\nx";
+    let request = "POST /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000\r\n\r\nx";
     assert_eq!(exchange(connect(running.address), request).status, 405);
 }
 
@@ -306,7 +434,7 @@ fn a_body_that_nobody_asked_for_is_not_read() {
 fn stopping_closes_idle_connections_and_ends_the_thread() {
     let running = running();
     let mut idle = connect(running.address);
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
     let mut first = [0; 1];
     idle.read_exact(&mut first).unwrap();
     assert!(running.admin.stop(PATIENCE));
@@ -322,13 +450,13 @@ fn more_connections_than_places_wait_and_are_served_in_the_end() {
     let held: Vec<TcpStream> = (0..server::CONNECTIONS_MAX)
         .map(|_| {
             let mut stream = connect(running.address);
-            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
             stream.read_exact(&mut [0; 1]).unwrap();
             stream
         })
         .collect();
     let mut late = connect(running.address);
-    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
     late.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let waiting = late.read(&mut [0; 1]).unwrap_err();
     assert!(matches!(waiting.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{waiting}");
@@ -345,11 +473,11 @@ fn a_unix_socket_serves_the_same() {
     let _ = std::fs::remove_file(&path);
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let source = Arc::new(Fixed { ready: AtomicBool::new(true) });
-    let state = Arc::new(AdminState { source, telemetry: Arc::new(Telemetry::new().unwrap()) });
+    let state = state(&source, &Arc::new(Telemetry::new().unwrap()));
     let admin = start(Listener::Unix(listener), state).unwrap();
     let stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let answer = exchange(stream, "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let answer = exchange(stream, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
     assert!(admin.stop(PATIENCE));
     std::fs::remove_file(&path).unwrap();

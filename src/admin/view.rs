@@ -129,6 +129,26 @@ pub struct Readiness {
     pub reasons: Vec<String>,
 }
 
+/// Body of `POST /api/v1/upstreams/{upstream}/masters/{master}/operator-state`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetOperatorState {
+    pub state: OperatorState,
+    /// For the audit trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorStateSet {
+    pub upstream: String,
+    pub master: String,
+    /// The state before; the same one when nothing has changed.
+    pub before: OperatorState,
+    pub operator_state: OperatorState,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
@@ -232,6 +252,16 @@ impl From<admission::OperatorState> for OperatorState {
             admission::OperatorState::Ready => Self::Ready,
             admission::OperatorState::Drain => Self::Drain,
             admission::OperatorState::Maintenance => Self::Maintenance,
+        }
+    }
+}
+
+impl From<OperatorState> for admission::OperatorState {
+    fn from(state: OperatorState) -> Self {
+        match state {
+            OperatorState::Ready => Self::Ready,
+            OperatorState::Drain => Self::Drain,
+            OperatorState::Maintenance => Self::Maintenance,
         }
     }
 }

@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    Access, AccessLog, Acme, AcmeChallenge, Admin, Affinity, AffinityKey, AllDown, CertificateFiles, CircuitBreaker,
-    ClientAddress, ClientAuth, Config, DotSegments, Geo, HealthCheck, HostPattern, Http2, HttpProbe, JsonProbe,
-    Listener, ListenerLimits, Logging, Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match,
+    Access, AccessLog, Acme, AcmeChallenge, Admin, AdminKey, Affinity, AffinityKey, AllDown, CertificateFiles,
+    CircuitBreaker, ClientAddress, ClientAuth, Config, DotSegments, Geo, HealthCheck, HostPattern, Http2, HttpProbe,
+    JsonProbe, Listener, ListenerLimits, Logging, Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match,
     OutlierDetection, Overload, PathPattern, PathRules, Pool, Probe, ProxyProtocol, ProxyVersion, RateKey, RateLimit,
     RepeatedSlashes, Retry, RetryBudget, Route, SniRoute, Strictness, Tcp, Tls, TlsVersion, Upstream,
 };
@@ -143,7 +143,7 @@ fn globals(config: &Config) -> Values {
         upstreams: _,
         state_path,
         spool,
-        admin: Admin { address },
+        admin: Admin { address, keys, audience },
         logging: Logging { level, access_log },
         drain_timeout,
         upgrade_timeout,
@@ -158,6 +158,8 @@ fn globals(config: &Config) -> Values {
         ("workers", Some(workers.map_or_else(|| "auto".into(), |number| number.to_string()))),
         ("state.path", some(state_path.display())),
         ("admin.address", some(address)),
+        ("admin.keys", list(keys, |AdminKey { id, secret: _ }| id.clone())),
+        ("admin.audience", some(audience)),
         ("logging.level", some(level)),
         ("logging.access_log", Some(access_log)),
         ("drain_timeout", some(show_time(*drain_timeout))),

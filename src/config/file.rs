@@ -3,6 +3,7 @@
 //! What stands here is what the parser knows, what `baton schema` prints and what `docs/configuration.md` lists. Whether
 //! the values make sense together is said in [`super::validate`].
 
+mod admin;
 mod delivery;
 mod destination;
 mod passage;
@@ -15,6 +16,7 @@ use super::units::{
     Phone, Pointer, ProbePath, Protocol, ProxyVersion, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero,
     Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
+pub use admin::{Admin, AdminKey};
 pub use delivery::{Redelivery, Spool, WhatsApp};
 pub use destination::{Redirect, Share};
 pub use passage::{HeaderRules, HeaderSetting, Mirror, Rewrite};
@@ -581,12 +583,6 @@ shape! {
         path: FilePath = "./data",
         /// Messages that are stored before they are delivered, for routes with `delivery: spool` and the like.
         spool: Spool = "{}",
-    }
-
-    /// The admin API, `/metrics`, `/healthz` and `/readyz`.
-    struct Admin {
-        /// An IP address and a port, or `unix:/path`.
-        address: Listen = "127.0.0.1:9900",
     }
 
     /// Log and access log.

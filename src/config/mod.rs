@@ -18,6 +18,7 @@ mod validate;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use diagnostic::Source;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -63,6 +64,14 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
         cannot_read(&format!("line {line} is not UTF-8"))
     })?;
     parse(&text, path, &System)
+}
+
+/// A duration above zero as a configuration has it: `30d`.
+///
+/// # Errors
+/// How to write one.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    <units::Time as shape::Scalar>::parse(text).map(|time| time.0)
 }
 
 /// Checks a text. `origin` is the name it has in messages, `lookup` where variables and files come from.

@@ -4,6 +4,7 @@
 //! past this point can meet a dangling name, an impossible value or a missing default. Two equal texts give equal
 //! models, which is what the reload compares.
 
+mod admin;
 mod delivery;
 mod destination;
 mod passage;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use admin::{Admin, AdminKey};
 pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
 use ipnet::IpNet;
@@ -648,11 +650,6 @@ pub enum AllDown {
     Reject,
     /// Try ejected, suspected and failed masters all the same; only `drain` and `maintenance` are respected.
     Panic,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Admin {
-    pub address: ListenAddress,
 }
 
 #[derive(Debug, Clone, PartialEq)]

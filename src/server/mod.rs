@@ -9,6 +9,7 @@
 
 mod expiry;
 mod files;
+mod operate;
 mod outage;
 mod reload;
 mod status;
@@ -28,7 +29,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::acme::manager::Manager;
+use crate::admin::token::Keyring;
 use crate::admin::{self, AdminState};
+use crate::audit::Audit;
 use crate::config::{self, Diagnostics, Loaded, model};
 use crate::health::checker::{Change, Checker, Event, MonitoredMaster};
 use crate::health::counter::Sign;
@@ -113,6 +116,9 @@ pub(crate) struct Control {
     /// Why the newest configuration was refused.
     config_error: Mutex<Option<String>>,
     expiry: Mutex<expiry::Told>,
+    /// Keys of the admin API.
+    keys: Arc<ArcSwap<Keyring>>,
+    audit: Arc<Audit>,
     acme: Manager,
 }
 
@@ -174,6 +180,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     let taken = inherited.finish();
     let access_log = AccessLog::open(&config.logging.access_log)
         .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
+    let keys = keys(&config);
     let masters_tls = tls_of_masters(&config)?;
     let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, masters_tls, None)));
     let snapshot = published.load_full();
@@ -201,6 +208,8 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         hash: Mutex::new(hash),
         config_error: Mutex::default(),
         expiry: Mutex::default(),
+        keys: Arc::new(ArcSwap::from_pointee(keys)),
+        audit: Arc::default(),
         acme,
     });
     let admin_address = admin_socket.address();
@@ -343,9 +352,27 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         Bound::Tcp(listener) => (admin::Listener::Tcp(listener), None),
         Bound::Unix(listener, file) => (admin::Listener::Unix(listener), Some(file)),
     };
-    let state = AdminState { source: control.clone(), telemetry: control.telemetry.clone() };
+    let state = AdminState {
+        source: control.clone(),
+        operations: control.clone(),
+        telemetry: control.telemetry.clone(),
+        keys: control.keys.clone(),
+        audit: control.audit.clone(),
+    };
     let started = admin::start(listener, Arc::new(state));
     Ok((started.map_err(|error| format!("cannot start the admin listener: {error}"))?, file))
+}
+
+/// The keys of the admin API; none when they cannot be had, which shuts out everybody but readers on this machine.
+fn keys(config: &model::Config) -> Keyring {
+    let elsewhere = matches!(config.admin.address, model::ListenAddress::Tcp(address) if !address.ip().is_loopback());
+    if elsewhere && config.admin.keys.is_empty() {
+        tracing::info!("without `admin.keys` the admin API answers other machines with /metrics and health only");
+    }
+    admin::keys::of(config).unwrap_or_else(|error| {
+        tracing::warn!("nobody can change anything through the admin API: {error}");
+        Keyring::default()
+    })
 }
 
 fn stop_admin(admin: &mut Option<Admin>) {

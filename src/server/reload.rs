@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use super::{Control, Failure, Ready, certificates, monitored, tls_of_masters, verdicts};
+use super::{Control, Failure, Ready, certificates, keys, monitored, tls_of_masters, verdicts};
 use crate::config::model::{Config, Listener};
 use crate::config::{self, Loaded};
 use crate::listener::bind::bind;
@@ -90,6 +90,7 @@ impl Control {
         verdicts(&snapshot, |upstream| upstream.masters.iter().all(|master| master.admission().tier() == Tier::Out))
             .await;
         self.acme.update(&snapshot.config);
+        self.keys.store(Arc::new(keys(&snapshot.config)));
         self.published.store(snapshot.clone());
         self.carry_out(plan);
         *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
@@ -102,8 +103,8 @@ impl Control {
         if old.workers != new.workers {
             tracing::warn!("`workers` takes effect at the next start");
         }
-        if old.admin != new.admin {
-            tracing::warn!("`admin` takes effect at the next start");
+        if old.admin.address != new.admin.address {
+            tracing::warn!("`admin.address` takes effect at the next start");
         }
         let same = |one: &Listener, other: &Listener| one.name == other.name && one.address == other.address;
         let mut plan = Plan::default();

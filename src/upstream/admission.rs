@@ -9,7 +9,7 @@
 //! another writer had raised, the bits fall in the same update: a verdict of the probes ends a suspicion, and a master that
 //! comes back starts with a closed circuit and no ejection.
 //!
-//! Role and epoch are read and kept, and nothing in the program sets them yet; nor the operator's state.
+//! Role and epoch are read and kept, and nothing in the program sets them yet.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 

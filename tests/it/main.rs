@@ -7,9 +7,11 @@
 mod kit;
 
 mod acme;
+mod admin;
 mod affinity;
 mod bodies;
 mod client_certificates;
+mod ctl;
 mod demo;
 mod destination;
 mod downgrade;

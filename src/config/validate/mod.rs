@@ -4,6 +4,7 @@
 //! stops the others. What comes out has no dangling name, no default left open and no contradiction.
 
 mod acme;
+mod admin;
 mod delivery;
 mod destination;
 mod limits;
@@ -20,7 +21,7 @@ use std::hash::Hash;
 
 use super::diagnostic::Report;
 use super::file::File;
-use super::model::{Admin, Config, Logging, Overload};
+use super::model::{Config, Logging, Overload};
 use super::shape::{At, Decoder, List};
 use super::substitute::Resolver;
 use super::tree::NodeId;
@@ -48,6 +49,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
     route::check_overlaps(&mut checker, file);
     route::check_unused(&mut checker, file);
     tcp::check_upstreams(&mut checker, file);
+    let admin = admin::check(&mut checker, &file.admin);
     let logging = file.logging.get()?;
     let overload = file.overload.get()?;
     Some(Config {
@@ -57,7 +59,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
         upstreams: upstreams?,
         state_path: file.state.get()?.path.get()?.0.clone(),
         spool: delivery::spool(&file.state.get()?.spool)?,
-        admin: Admin { address: file.admin.get()?.address.get()?.0.clone() },
+        admin: admin?,
         logging: Logging {
             level: level(*logging.level.get()?).to_owned(),
             access_log: logging.access_log.get()?.0.clone(),

@@ -31,6 +31,7 @@ pub struct Config {
     access_log: String,
     routes: String,
     upstreams: String,
+    admin: String,
 }
 
 impl Config {
@@ -40,9 +41,9 @@ impl Config {
 
     /// Without a master.
     pub fn empty() -> Self {
-        let [listener, route, upstream, masters, top, routes, upstreams] = Default::default();
+        let [listener, route, upstream, masters, top, routes, upstreams, admin] = Default::default();
         let (address, access_log) = ("127.0.0.1:0".into(), "off".into());
-        Self { address, listener, route, upstream, masters, top, workers: 2, access_log, routes, upstreams }
+        Self { address, listener, route, upstream, masters, top, workers: 2, access_log, routes, upstreams, admin }
     }
 
     /// Adds a master with further keys, such as `weight: 3, country: AE`.
@@ -94,6 +95,12 @@ impl Config {
         self
     }
 
+    /// Adds keys to the admin listener, such as `audience: a`.
+    pub fn admin(mut self, keys: &str) -> Self {
+        self.admin += &format!(", {keys}");
+        self
+    }
+
     /// Writes the access log there.
     pub fn access_log(mut self, path: &Path) -> Self {
         self.access_log = path.display().to_string();
@@ -109,7 +116,8 @@ impl Config {
 
     /// The text; `state` is the directory for durable state.
     pub fn text(&self, state: &Path) -> String {
-        let Self { address, listener, route, upstream, masters, top, workers, access_log, routes, upstreams } = self;
+        let Self { address, listener, route, upstream, masters, top, workers, access_log, routes, upstreams, admin } =
+            self;
         format!(
             "\
 workers: {workers}
@@ -123,7 +131,7 @@ listeners:
   - name: bots
 {upstream}    masters:
 {masters}{upstreams}state: {{ path: \"{}\" }}
-admin: {{ address: \"127.0.0.1:0\" }}
+admin: {{ address: \"127.0.0.1:0\"{admin} }}
 logging: {{ level: info, access_log: \"{access_log}\" }}
 {top}",
             state.display()

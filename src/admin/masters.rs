@@ -1,0 +1,52 @@
+//! What operators do with masters.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde_json::json;
+
+use super::access::Caller;
+use super::body::Body;
+use super::problem::Problem;
+use super::view::{OperatorStateSet, SetOperatorState};
+use super::{AdminState, NoSuchMaster};
+use crate::audit::{Entry, Outcome};
+
+/// Longest reason, in characters.
+const REASON_CHARS_MAX: usize = 300;
+
+pub async fn set_operator_state(
+    State(state): State<Arc<AdminState>>,
+    Extension(caller): Extension<Caller>,
+    Path((upstream, master)): Path<(String, String)>,
+    Body(asked): Body<SetOperatorState>,
+) -> Result<Json<OperatorStateSet>, Problem> {
+    let reason = asked.reason.unwrap_or_default();
+    if reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control) {
+        let detail = format!("reason: one line of up to {REASON_CHARS_MAX} characters");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    let done = state.operations.set_operator_state(&upstream, &master, asked.state);
+    state.audit.record(&Entry {
+        who: &caller.name,
+        role: caller.role.map(super::role::Role::word),
+        from: &caller.peer.to_string(),
+        action: "operator-state",
+        target: &format!("upstreams/{upstream}/masters/{master}"),
+        reason: &reason,
+        before: done.as_ref().map_or(json!(null), |before| json!(before)),
+        after: json!(asked.state),
+        outcome: match &done {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Refused(error.to_string()),
+        },
+    });
+    match done {
+        Ok(before) => Ok(Json(OperatorStateSet { upstream, master, before, operator_state: asked.state })),
+        Err(error @ (NoSuchMaster::Upstream(_) | NoSuchMaster::Master { .. })) => {
+            Err(Problem::new(StatusCode::NOT_FOUND, error.to_string()))
+        }
+    }
+}

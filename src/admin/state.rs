@@ -1,0 +1,29 @@
+//! The present state: status, readiness and metrics.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+
+use super::view::{Readiness, StatusView};
+use super::{AdminState, gauges};
+use crate::telemetry::exposition;
+
+pub async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, Json<Readiness>) {
+    match state.source.ready() {
+        Ok(()) => (StatusCode::OK, Json(Readiness { ready: true, reasons: Vec::new() })),
+        Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { ready: false, reasons })),
+    }
+}
+
+pub async fn metrics(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
+    let status = state.source.status();
+    let text = state.telemetry.render(|out| gauges::write(&status, out));
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text)
+}
+
+pub async fn status(State(state): State<Arc<AdminState>>) -> Json<StatusView> {
+    Json(state.status())
+}

@@ -1,0 +1,211 @@
+//! One request to the admin API, over TCP or a Unix socket, and what its failures mean to the person who asked.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Failure;
+use crate::admin::Document;
+
+/// Longest answer that is read; a page of anything is far below.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// For a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the request to the end of its answer. Baton gives a request 30 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// Where the admin API is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `HOST:PORT`.
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |reason: &str| Err(format!("--admin {text}: {reason}"));
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() { wrong("a path follows unix:") } else { Ok(Self::Unix(path.into())) };
+        }
+        let authority = match text.split_once("://") {
+            Some(("http", rest)) => rest.trim_end_matches('/'),
+            Some(("unix", path)) => return Ok(Self::Unix(path.into())),
+            Some((scheme, _)) => return wrong(&format!("{scheme} is not spoken: write http://HOST:PORT or unix:PATH")),
+            None => text,
+        };
+        let port = authority.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+        match port {
+            Some((host, _)) if !host.is_empty() && !host.contains(['/', '@', '?', ' ']) => {
+                Ok(Self::Tcp(authority.to_owned()))
+            }
+            _ => wrong("write http://HOST:PORT or unix:PATH"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(authority) => write!(f, "http://{authority}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Asks one Baton.
+pub struct Client {
+    target: Target,
+    authorization: Option<HeaderValue>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+impl Client {
+    /// # Errors
+    /// When the token cannot be one.
+    pub fn new(target: Target, token: Option<String>) -> Result<Self, Failure> {
+        let authorization = token
+            .map(|token| {
+                let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| {
+                    Failure::Usage("the token (--token, BATON_TOKEN) has characters of no token".into())
+                })?;
+                value.set_sensitive(true);
+                Ok(value)
+            })
+            .transpose()?;
+        Ok(Self { target, authorization })
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
+        self.read(&answer)
+    }
+
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::Failed(format!("cannot write JSON: {error}")))?;
+        let answer = self.ask(Method::POST, path, body.into()).await?;
+        self.read(&answer)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(answer).map_err(|error| {
+            Failure::Failed(format!("what answers at {} is no Baton of this version: {error}", self.target))
+        })
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Failure::Failed(self.unreachable(&error.to_string()))),
+            Err(_) => return Err(Failure::Failed(self.unreachable("no answer"))),
+        };
+        let exchange = self.exchange(stream, method, path, body);
+        let (status, answer) = match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => return Err(failed(&format_args!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
+        };
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let detail = serde_json::from_slice::<Document>(&answer).map(|document| document.detail);
+        let detail = detail.unwrap_or_else(|_| format!("status {status}, and nothing that a Baton would say"));
+        Err(Failure::Failed(match status {
+            StatusCode::UNAUTHORIZED if self.authorization.is_none() => {
+                "this needs a token: give one with --token or BATON_TOKEN; \
+                 `baton token --role operator --config FILE` makes one"
+                    .to_owned()
+            }
+            StatusCode::UNAUTHORIZED => format!("the token was refused: {detail}"),
+            StatusCode::FORBIDDEN => format!("the token does not allow this: {detail}"),
+            _ => detail,
+        }))
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match &self.target {
+            Target::Tcp(authority) => Box::new(TcpStream::connect(authority).await?),
+            Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+
+    fn unreachable(&self, reason: &str) -> String {
+        format!(
+            "nobody answers at {}: {reason}; does Baton run, and is this its `admin.address` (--admin, BATON_ADMIN)?",
+            self.target
+        )
+    }
+
+    async fn exchange(
+        &self,
+        stream: Box<dyn Stream>,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let host = match &self.target {
+            Target::Tcp(authority) => authority,
+            Target::Unix(_) => "localhost",
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, host)
+            .header(header::CONNECTION, "close")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::new(body))?;
+        let answer = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+            Ok::<_, Error>((status, body))
+        };
+        // The connection ends by itself after the answer; its errors reach the request as well.
+        let (answer, _) = tokio::join!(answer, connection);
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_api_is_named_by_url_address_or_socket() {
+        let tcp = |text: &str| Ok(Target::Tcp(text.to_owned()));
+        assert_eq!("http://127.0.0.1:9900".parse(), tcp("127.0.0.1:9900"));
+        assert_eq!("http://baton:9900/".parse(), tcp("baton:9900"));
+        assert_eq!("[::1]:9900".parse(), tcp("[::1]:9900"));
+        assert_eq!("unix:/run/baton.sock".parse(), Ok(Target::Unix("/run/baton.sock".into())));
+        assert_eq!("unix:///run/baton.sock".parse(), Ok(Target::Unix("/run/baton.sock".into())));
+        for wrong in ["", "9900", "https://a:1", "http://a", "http://a:b", "http://u@a:1", "http://a/b:1", "unix:"] {
+            let error = wrong.parse::<Target>().unwrap_err();
+            assert!(error.starts_with("--admin "), "{error}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `baton ctl drain`, `ready` and `maintenance`.
+
+use super::client::Client;
+use super::status::operator_state;
+use super::{Answer, Failure};
+use crate::admin::view::{OperatorState, OperatorStateSet, SetOperatorState, StatusView};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the master
+    master: String,
+    /// Its upstream; needed where several upstreams have a master of that name
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
+    /// Why, for the audit trail
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+pub async fn run(client: &Client, args: &Args, state: OperatorState) -> Result<Answer, Failure> {
+    let upstream = match &args.upstream {
+        Some(upstream) => upstream.clone(),
+        None => only_upstream(&client.get("/api/v1/status").await?, &args.master)?,
+    };
+    let path = format!("/api/v1/upstreams/{}/masters/{}/operator-state", segment(&upstream)?, segment(&args.master)?);
+    let body = SetOperatorState { state, reason: args.reason.clone() };
+    let set: OperatorStateSet = client.post(&path, &body).await?;
+    let (before, now) = (operator_state(set.before), operator_state(set.operator_state));
+    let text = if before == now {
+        format!("{} of {} was in {now} already", set.master, set.upstream)
+    } else {
+        let meaning = match set.operator_state {
+            OperatorState::Ready => "it is used again, once a probe has found it well where it is probed",
+            OperatorState::Drain => "it keeps the conversations it has and gets no new ones while others can take them",
+            OperatorState::Maintenance => "it gets nothing any more and is not probed; what is in flight may finish",
+        };
+        format!("{} of {}: {before} -> {now}; {meaning}", set.master, set.upstream)
+    };
+    Answer::new(&set, text)
+}
+
+/// The one upstream that has a master of this name.
+fn only_upstream(status: &StatusView, master: &str) -> Result<String, Failure> {
+    let has = |upstream: &&crate::admin::view::UpstreamView| upstream.masters.iter().any(|known| known.name == master);
+    let names: Vec<&str> = status.upstreams.iter().filter(has).map(|upstream| &*upstream.name).collect();
+    match names[..] {
+        [name] => Ok(name.to_owned()),
+        [] => {
+            let masters = status.upstreams.iter().flat_map(|upstream| &upstream.masters);
+            let known: Vec<&str> = masters.map(|master| &*master.name).take(20).collect();
+            Err(Failure::Failed(format!("there is no master {master}; there are {}", known.join(", "))))
+        }
+        _ => Err(Failure::Usage(format!(
+            "{master} is in several upstreams: say which with --upstream, one of {}",
+            names.join(", ")
+        ))),
+    }
+}
+
+/// A name as a segment of a path; names of anything have no other characters.
+pub fn segment(name: &str) -> Result<&str, Failure> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let valid = !name.is_empty() && name.bytes().all(plain) && ![".", ".."].contains(&name);
+    if valid { Ok(name) } else { Err(Failure::Usage(format!("{} is no name", super::table::printable(name)))) }
+}

@@ -1,0 +1,124 @@
+//! `baton ctl`: asks a running Baton, and has it do things, through its admin API.
+//!
+//! Each group of commands is a file that turns an answer into text for people; `--json` prints the answer as it came.
+
+mod client;
+mod masters;
+mod status;
+mod table;
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use client::{Client, Target};
+
+/// Where the admin API is, unless it is said.
+const DEFAULT_ADMIN: &str = "http://127.0.0.1:9900";
+
+const ENVIRONMENT: &str = "\
+BATON_ADMIN and BATON_TOKEN stand for --admin and --token; a token in the environment does not show in the list of processes.
+Exit codes: 0 well, 1 failed at run time, 2 wrong usage.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = ENVIRONMENT)]
+pub struct Args {
+    /// The admin API: http://HOST:PORT or unix:PATH [default: BATON_ADMIN, else http://127.0.0.1:9900]
+    #[arg(long, global = true, value_name = "URL")]
+    admin: Option<String>,
+    /// A token that `baton token` made [default: BATON_TOKEN]
+    #[arg(long, global = true, value_name = "TOKEN", hide_default_value = true)]
+    token: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show upstreams and masters
+    Status,
+    /// No new conversations for a master; those it has go on
+    Drain(masters::Args),
+    /// Take a master into use again
+    Ready(masters::Args),
+    /// Nothing for a master any more, and no probes
+    Maintenance(masters::Args),
+}
+
+/// Why a command came to nothing.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was asked for in a wrong way.
+    Usage(String),
+    /// Nobody answered, or the answer was no.
+    Failed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(line) | Self::Failed(line) => f.write_str(line),
+        }
+    }
+}
+
+/// What a command prints: the value as JSON, or the text.
+struct Answer {
+    json: serde_json::Value,
+    text: String,
+}
+
+impl Answer {
+    fn new(value: &impl Serialize, text: String) -> Result<Self, Failure> {
+        let json = serde_json::to_value(value);
+        Ok(Self { json: json.map_err(|error| Failure::Failed(format!("cannot write JSON: {error}")))?, text })
+    }
+}
+
+/// Does what the command line says and prints the answer to standard output, what went wrong to standard error.
+#[must_use]
+pub fn main(args: Args) -> ExitCode {
+    let json = args.json;
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot make an event loop: {error}")))
+        .and_then(|runtime| runtime.block_on(run(args)));
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    // A reader that has gone away wants to hear no more.
+    match done {
+        Ok(answer) => {
+            let _ = if json { writeln!(out, "{:#}", answer.json) } else { writeln!(out, "{}", answer.text.trim_end()) };
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = if json {
+                writeln!(err, "{}", serde_json::json!({ "error": failure.to_string() }))
+            } else {
+                writeln!(err, "error: {failure}")
+            };
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<Answer, Failure> {
+    let from_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let admin = args.admin.or_else(|| from_environment("BATON_ADMIN")).unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
+    let target: Target = admin.parse().map_err(Failure::Usage)?;
+    let client = Client::new(target, args.token.or_else(|| from_environment("BATON_TOKEN")))?;
+    match args.command {
+        Command::Status => status::run(&client).await,
+        Command::Drain(args) => masters::run(&client, &args, crate::admin::view::OperatorState::Drain).await,
+        Command::Ready(args) => masters::run(&client, &args, crate::admin::view::OperatorState::Ready).await,
+        Command::Maintenance(args) => {
+            masters::run(&client, &args, crate::admin::view::OperatorState::Maintenance).await
+        }
+    }
+}

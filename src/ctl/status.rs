@@ -1,0 +1,111 @@
+//! `baton ctl status`: how the masters are, as a table.
+
+use super::client::Client;
+use super::table::{Table, duration};
+use super::{Answer, Failure};
+use crate::admin::view::{Circuit, Health, MasterView, OperatorState, Role, StatusView};
+
+pub async fn run(client: &Client) -> Result<Answer, Failure> {
+    // Printed as JSON with whatever a newer Baton says beyond what is known here.
+    let json: serde_json::Value = client.get("/api/v1/status").await?;
+    let status: StatusView = serde_json::from_value(json.clone())
+        .map_err(|error| Failure::Failed(format!("what answers is no Baton of this version: {error}")))?;
+    Ok(Answer { text: text(&status), json })
+}
+
+fn text(status: &StatusView) -> String {
+    let mut text = format!(
+        "Baton {}, generation {}, up {}, health score {}\n",
+        status.version,
+        status.generation,
+        duration(status.uptime_seconds),
+        status.health_score,
+    );
+    if let Some(error) = &status.config_error {
+        text.push_str(&format!("The newest configuration was refused: {}\n", super::table::printable(error)));
+    }
+    let spool = &status.spool;
+    if spool.pending > 0 || spool.dead_letters > 0 {
+        let oldest = duration(spool.oldest_seconds);
+        text.push_str(&format!(
+            "Spool: {} pending, the oldest for {oldest}; {} dead letters\n",
+            spool.pending, spool.dead_letters
+        ));
+    }
+    let mut table = Table::new(&[
+        "UPSTREAM",
+        "MASTER",
+        "ADDRESS",
+        "HEALTH",
+        "STATE",
+        "CIRCUIT",
+        "ROLE",
+        ">IN FLIGHT",
+        ">QUEUED",
+        ">REQUESTS",
+        ">FAILURES",
+        ">MEAN MS",
+        ">P99 MS",
+        ">PENDING",
+        "NOTE",
+    ]);
+    for upstream in &status.upstreams {
+        for master in &upstream.masters {
+            table.row(&row(&upstream.name, master));
+        }
+    }
+    text.push('\n');
+    text.push_str(&table.text());
+    text
+}
+
+fn row(upstream: &str, master: &MasterView) -> Vec<String> {
+    let health = match master.health {
+        Health::Unknown => "unknown",
+        Health::Healthy => "healthy",
+        Health::Degraded => "degraded",
+        Health::Failed => "failed",
+    };
+    let circuit = match master.circuit {
+        Circuit::Closed => "closed",
+        Circuit::Open => "open",
+        Circuit::HalfOpen => "half-open",
+    };
+    let role = match master.role {
+        Role::Active => "active",
+        Role::Standby => "standby",
+        Role::Fenced => "fenced",
+    };
+    vec![
+        upstream.to_owned(),
+        master.name.clone(),
+        master.address.clone(),
+        health.to_owned(),
+        operator_state(master.operator_state).to_owned(),
+        circuit.to_owned(),
+        role.to_owned(),
+        master.in_flight.to_string(),
+        master.queued.to_string(),
+        master.requests.to_string(),
+        master.failures.to_string(),
+        format!("{:.1}", master.latency_ms),
+        format!("{:.1}", master.latency_p99_ms),
+        master.pending.to_string(),
+        notes(master),
+    ]
+}
+
+/// As the API writes it.
+pub fn operator_state(state: OperatorState) -> &'static str {
+    match state {
+        OperatorState::Ready => "ready",
+        OperatorState::Drain => "drain",
+        OperatorState::Maintenance => "maintenance",
+    }
+}
+
+fn notes(master: &MasterView) -> String {
+    let all = [(master.dead, "refuses connections"), (master.suspect, "silent"), (master.ejected, "ejected")];
+    let notes: Vec<&str> = all.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note).collect();
+    notes.join(", ")
+}

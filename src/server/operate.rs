@@ -1,0 +1,26 @@
+//! What operators do to the running proxy.
+
+use super::Control;
+use crate::admin::view::OperatorState;
+use crate::admin::{NoSuchMaster, Operations};
+
+impl Operations for Control {
+    fn set_operator_state(
+        &self,
+        upstream: &str,
+        master: &str,
+        state: OperatorState,
+    ) -> Result<OperatorState, NoSuchMaster> {
+        let snapshot = self.published.load();
+        let found = snapshot.upstreams.iter().find(|known| known.settings.name == upstream);
+        let found = found.ok_or_else(|| NoSuchMaster::Upstream(upstream.to_owned()))?;
+        let position = found.settings.masters.iter().position(|known| known.name == master);
+        let master = position
+            .and_then(|position| found.masters.get(position))
+            .ok_or_else(|| NoSuchMaster::Master { upstream: upstream.to_owned(), master: master.to_owned() })?;
+        // Read by itself: of two who set it at once each may be told the state before both.
+        let before = master.admission().operator();
+        master.set_operator(state.into());
+        Ok(before.into())
+    }
+}
