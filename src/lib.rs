@@ -17,6 +17,7 @@ pub mod http;
 pub mod ids;
 pub mod limits;
 pub mod listener;
+pub mod lru;
 pub mod net;
 pub mod proxy;
 pub mod routing;

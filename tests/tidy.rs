@@ -32,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "http",
             "limits",
             "listener/proxy_protocol",
+            "lru",
             "routing",
             "spool/codec",
             "spool/record",

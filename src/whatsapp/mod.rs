@@ -5,7 +5,8 @@
 //! may hold many updates; `split` tells how each is written as a body of its own. What is not understood is an update of
 //! [`Kind::Event`] or [`Undecodable`], never a panic and never lost: its caller passes the body on as it is.
 //!
-//! `identity` brings the names of a person to one form; `signature` and `handshake` are what is answered at the edge.
+//! `identity` brings the names of a person to one form, `aliases` learns which of them are one person's, `country` tells
+//! where that person is at home; `signature` and `handshake` are what is answered at the edge.
 
 pub mod aliases;
 mod chat;

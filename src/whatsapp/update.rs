@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::split::Part;
 
 /// Identifiers kept of one person; there are three kinds, and each may stand twice.
-const NAMES_MAX: usize = 6;
+pub(super) const NAMES_MAX: usize = 6;
 /// Longest identifier in bytes. The longest known is a parent BSUID of 135.
 pub(super) const NAME_LENGTH_MAX: usize = 256;
 

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::record::Keeper;
 use super::{Parcel, is_ignored};
 use crate::balance::Place;
-use crate::clock;
+use crate::balance::affinity::Pins;
+use crate::clock::{self, Micros};
 use crate::config::model::{AffinityKey, Delivery, WhatsApp};
 use crate::exchange::headers;
 use crate::exchange::local::Generation;
@@ -163,9 +164,14 @@ fn aim<'g>(
     upstream: &'g Upstream,
     update: &Update<'_>,
 ) -> (Aim<'g>, Option<u64>) {
-    let conversation = aliases.conversation(update.account.as_deref().unwrap_or_default(), update, clock::now());
+    let now = clock::now();
+    let learnt = aliases.learn(update.account.as_deref().unwrap_or_default(), update, now);
+    let conversation = learnt.as_ref().map(|learnt| learnt.conversation);
     let mut aim = Aim { allowed: upstream.takers(update.account.as_deref(), update.kind == Kind::Event), ..plain };
     if upstream.settings.affinity.as_ref().is_some_and(|affinity| affinity.key == AffinityKey::Conversation) {
+        if let (Some(pins), Some(learnt)) = (&upstream.pins, &learnt) {
+            learnt.merged().iter().for_each(|ended| follow(pins, *ended, learnt.conversation, now));
+        }
         aim.pin = conversation;
         aim.key.hash = conversation;
     }
@@ -174,4 +180,11 @@ fn aim<'g>(
     }
     aim.preferred = update.master.as_deref().and_then(|name| upstream.position_of(name));
     (aim, conversation)
+}
+
+/// Takes the pin of a conversation that ended over to the one that it is now, unless that has one.
+fn follow(pins: &Pins, ended: u64, conversation: u64, now: Micros) {
+    if let Some(master) = pins.get(ended, now) {
+        pins.get_or_set(conversation, master, now);
+    }
 }
