@@ -44,7 +44,7 @@ pub struct Snapshot {
     /// Counts up by one with each publish; the first is 1.
     pub generation: u64,
     pub config: Arc<Config>,
-    pub routes: RouteTable,
+    pub routes: Arc<RouteTable>,
     /// By listener.
     pub gates: Vec<Arc<Gate>>,
     /// By route; `None` where nothing is asked of a request.
@@ -106,13 +106,29 @@ impl Snapshot {
             .collect();
         Self {
             generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
-            routes: RouteTable::build(&config.routes, &config.listeners),
+            routes: Arc::new(RouteTable::build(&config.routes, &config.listeners)),
             gates,
             guards,
             upstreams,
             spool: previous.and_then(|snapshot| snapshot.spool.clone()),
             aliases: previous.map_or_else(|| Arc::new(Aliases::new(ALIASES_MAX, ALIASES_TTL)), |it| it.aliases.clone()),
             config: Arc::new(config),
+        }
+    }
+
+    /// The same generation with another store, which comes and goes with what this process owns and not with its
+    /// configuration.
+    #[must_use]
+    pub fn with_spool(&self, spool: Option<Spool>) -> Self {
+        Self {
+            generation: self.generation,
+            config: self.config.clone(),
+            routes: self.routes.clone(),
+            gates: self.gates.clone(),
+            guards: self.guards.clone(),
+            upstreams: self.upstreams.clone(),
+            aliases: self.aliases.clone(),
+            spool,
         }
     }
 

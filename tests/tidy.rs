@@ -50,7 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("mechanisms", &["audit", "exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"]),
-    ("data plane", &["proxy", "worker"]),
+    ("data plane", &["proxy", "spool/dispatch", "worker"]),
     ("control plane", &["acme", "health"]), // but for their pure cores, above
     ("admin", &["admin"]),
     ("assembly", &["cli", "ctl", "demo", "lib", "main", "sample", "server"]),

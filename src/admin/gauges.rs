@@ -16,6 +16,12 @@ pub fn write(status: &StatusView, out: &mut Exposition) {
     dropped.integer(&["queue-full"], status.access_log_dropped.queue_full);
     dropped.integer(&["write-error"], status.access_log_dropped.write_error);
 
+    let spool = &status.spool;
+    out.family(&names::SPOOL_PENDING).integer(&[], spool.pending);
+    out.family(&names::SPOOL_OLDEST).float(&[], spool.oldest_seconds);
+    out.family(&names::SPOOL_FAILED).integer(&[], u64::from(spool.failed.is_some()));
+    out.family(&names::DEAD_LETTERS).integer(&[], spool.dead_letters);
+    out.family(&names::DUPLICATES).integer(&[], spool.duplicates);
     certificates(status, out);
     masters(status, out, &names::MASTER_HEALTH, |master| match master.health {
         Health::Unknown => 0,

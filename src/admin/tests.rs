@@ -202,7 +202,10 @@ fn status_joins_the_state_with_what_the_workers_counted() {
         (&second["circuit"], &second["usable"], &second["requests"]),
         (&"open".into(), &false.into(), &0.into())
     );
-    assert_eq!(status["spool"], serde_json::json!({ "pending": 0, "dead_letters": 0, "oldest_seconds": 0.0 }));
+    assert_eq!(
+        status["spool"],
+        serde_json::json!({ "pending": 0, "dead_letters": 0, "oldest_seconds": 0.0, "duplicates": 0, "failed": null })
+    );
     let read: StatusView = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(read.upstreams[0].masters.len(), 2);
 }
@@ -243,6 +246,11 @@ fn every_sample_of_a_scrape_belongs_to_one_family_with_help_and_type() {
     cold.counter(&crate::telemetry::names::MASTER_EJECTIONS, &["bots", "dubai-1"]).increment(1);
     cold.counter(&crate::telemetry::names::HEALTH_PROBES, &["bots", "dubai-1", "healthy"]).increment(1);
     cold.counter(&crate::telemetry::names::ACME_ORDERS, &["bot.example", "issued"]).increment(1);
+    cold.counter(&crate::telemetry::names::DELIVERED, &["bots", "delivered"]).increment(1);
+    cold.counter(&crate::telemetry::names::DELIVERY_ATTEMPTS, &["bots", "dubai-1", "delivered"]).increment(1);
+    cold.gauge(&crate::telemetry::names::SPOOL_STRANDED, &[]).set(0.0);
+    cold.gauge(&crate::telemetry::names::DELIVERY_WINDOW, &["bots"]).set(1.0);
+    cold.gauge(&crate::telemetry::names::DELIVERIES_IN_FLIGHT, &["bots"]).set(1.0);
     cold.histogram(&crate::telemetry::names::HEALTH_PROBE_DURATION, &["bots", "dubai-1"]).record(0.1);
     let text = get(running.address, "/metrics").body;
 

@@ -108,11 +108,15 @@ pub struct MasterView {
     pub pending: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpoolView {
     pub pending: u64,
     pub dead_letters: u64,
     pub oldest_seconds: f64,
+    /// Messages that had come before, since the process started.
+    pub duplicates: u64,
+    /// Why nothing is stored any more.
+    pub failed: Option<String>,
 }
 
 /// Lines lost since the process started.

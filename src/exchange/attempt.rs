@@ -72,7 +72,10 @@ pub enum Broken {
     /// It cannot be said in HTTP/2.
     NotInHttp2,
     /// The exchange's time is over.
-    OutOfTime,
+    OutOfTime {
+        /// The master may have seen the request.
+        sent: bool,
+    },
     Client(ClientEnd),
 }
 
@@ -145,7 +148,9 @@ impl Attempt<'_> {
                 (ConnectOutcome::Error, Failure::ConnectOther)
             }
             Ok(Err(OpenError::Connect(_))) => (ConnectOutcome::Error, Failure::ConnectOther),
-            Err(Fired::Deadline) if clock::now() >= self.deadline.get() => return Err(Broken::OutOfTime),
+            Err(Fired::Deadline) if clock::now() >= self.deadline.get() => {
+                return Err(Broken::OutOfTime { sent: false });
+            }
             Err(_) => (ConnectOutcome::Timeout, Failure::ConnectTimeout),
         };
         self.pool.counters.increment(MasterSlot::Connected(counted));
@@ -294,7 +299,7 @@ impl Attempt<'_> {
     pub(super) fn fired(&self, fired: Fired, client_paused: bool) -> Broken {
         match fired {
             Fired::Abandoned => Broken::Abandoned,
-            Fired::Deadline if clock::now() >= self.deadline.get() => Broken::OutOfTime,
+            Fired::Deadline if clock::now() >= self.deadline.get() => Broken::OutOfTime { sent: true },
             Fired::Deadline if client_paused => Broken::Client(ClientEnd::TooSlow),
             Fired::Deadline => broken(Failure::Timeout, RetryReason::Timeout, true),
         }

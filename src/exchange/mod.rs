@@ -13,6 +13,7 @@
 //!    to another master, any method, and costs neither of them anything, nor the retry budget.
 //! 5. Never to a master that this exchange has tried, never beyond `attempts`, the retry budget or the exchange's time, and
 //!    only when the body is still at hand from its start.
+//! 6. With `once`, rules 1 and 3 allow nothing: whoever makes the exchange has rules of its own about repeats.
 
 pub mod answer;
 pub mod attempt;
@@ -120,6 +121,8 @@ pub struct Exchange<'a> {
     pub host_of_master: bool,
     pub to_head: bool,
     pub idempotent: bool,
+    /// What a master may have seen is not sent again.
+    pub once: bool,
     pub aim: Aim<'a>,
     /// Limit for the whole, from the end of the request to the head of the answer.
     pub timeout: Duration,
@@ -294,7 +297,7 @@ impl Exchange<'_> {
             let mut outcome = attempt.run(requester, false).await;
             if outcome.as_ref().is_err_and(|broken| *broken == Broken::Stale) {
                 progress.sent = true;
-                let replayed = upstream.shared.settings.retry.replay_stale || self.may_repeat(upstream);
+                let replayed = !self.once && (upstream.shared.settings.retry.replay_stale || self.may_repeat(upstream));
                 if !replayed || !requester.rewind() {
                     return Err(progress.failed(End::BadGateway));
                 }
@@ -318,13 +321,16 @@ impl Exchange<'_> {
                     }
                 }
                 Err(Broken::NotInHttp2) => return Err(progress.failed(End::NotInHttp2)),
-                Err(Broken::Client(end)) => return Err(progress.failed(End::Client(end))),
+                Err(Broken::Client(end)) => {
+                    progress.sent = true;
+                    return Err(progress.failed(End::Client(end)));
+                }
                 Err(broken) => {
                     drop(place);
                     progress.charge(upstream, broken, picked);
                     let end = progress.end.unwrap_or(End::BadGateway);
                     let repeatable = !progress.sent || self.may_repeat(upstream);
-                    if broken == Broken::OutOfTime || !repeatable || !requester.rewind() {
+                    if matches!(broken, Broken::OutOfTime { .. }) || !repeatable || !requester.rewind() {
                         return Err(progress.failed(end));
                     }
                 }
@@ -333,7 +339,7 @@ impl Exchange<'_> {
     }
 
     fn may_repeat(&self, upstream: &LocalUpstream) -> bool {
-        self.idempotent || upstream.shared.settings.retry.non_idempotent.unwrap_or(false)
+        !self.once && (self.idempotent || upstream.shared.settings.retry.non_idempotent.unwrap_or(false))
     }
 
     /// Charges the master with its answer. True when the answer is one that another master may do better.
@@ -400,7 +406,8 @@ impl Progress {
                 self.reason = Some(RetryReason::Refused);
                 self.end = Some(if self.sent { End::BadGateway } else { End::Unreachable });
             }
-            Broken::OutOfTime => {
+            Broken::OutOfTime { sent } => {
+                self.sent |= sent;
                 charge(Failure::Timeout, picked.trial);
                 self.end = Some(End::Timeout);
             }

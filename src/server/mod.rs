@@ -12,6 +12,7 @@ mod files;
 mod operate;
 mod outage;
 mod reload;
+mod spool;
 mod status;
 mod supervisor;
 mod takeover;
@@ -120,6 +121,7 @@ pub(crate) struct Control {
     keys: Arc<ArcSwap<Keyring>>,
     audit: Arc<Audit>,
     acme: Manager,
+    spool: Mutex<Option<spool::Running>>,
 }
 
 /// Whether this process is to take another one's place.
@@ -211,12 +213,14 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         keys: Arc::new(ArcSwap::from_pointee(keys)),
         audit: Arc::default(),
         acme,
+        spool: Mutex::default(),
     });
     let admin_address = admin_socket.address();
     // The socket of a process that still serves is that one's to answer.
     let mut door = Some(admin_socket);
     let mut admin = None;
     if takeover.is_none() {
+        control.open_spool(&snapshot.config, spool::PATIENCE).await?;
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
     verdicts(&snapshot, |_| true).await;
@@ -225,6 +229,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         Signals { hangup, terminate: caught(SignalKind::terminate())?, interrupt: caught(SignalKind::interrupt())? };
     if let Some(takeover) = &mut takeover {
         takeover.ready(taken.numbers.clone()).await?;
+        control.open_spool(&snapshot.config, spool::PATIENCE).await?;
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
     announce(&control, &snapshot, listeners, &admin_address)?;
@@ -499,7 +504,10 @@ async fn watch_over(
                 control.supervisor.ready(control.published.load().generation);
             }
             () = files.changed() => files.follow(control.reload(false).await),
-            _ = upkeep.tick() => control.upkeep(),
+            _ = upkeep.tick() => {
+                control.upkeep();
+                control.take_back_spool(Duration::ZERO).await;
+            }
             () = tick(&mut pulse) => control.supervisor.alive(),
             _ = terminate.recv() => return End::Drain,
             _ = interrupt.recv() => return End::Fast,
@@ -530,6 +538,7 @@ async fn stop(
     }
     control.acceptor.close_all();
     control.acme.stop();
+    control.drain_spool();
     phase.send_replace(Phase::Draining(grace));
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline && workers.iter().any(|worker| !worker.thread.is_finished()) {
@@ -542,6 +551,8 @@ async fn stop(
             tracing::error!("a worker had panicked");
         }
     }
+    // What workers were still storing is on disk by now, or refused.
+    control.close_spool(deadline.saturating_duration_since(Instant::now())).await;
     if cut > 0 && patience > Duration::ZERO {
         tracing::warn!(workers = cut, "the time to drain was over; what was still open has been closed");
     }

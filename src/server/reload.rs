@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::{Control, Failure, Ready, certificates, keys, monitored, tls_of_masters, verdicts};
 use crate::config::model::{Config, Listener};
@@ -70,14 +71,19 @@ impl Control {
 
     async fn apply(&self, loaded: Loaded) -> Result<Vec<PathBuf>, String> {
         let Loaded { config, warnings, hash, files } = loaded;
-        let previous = self.published.load_full();
         let masters_tls = tls_of_masters(&config)?;
+        let previous = self.published.load_full();
         let plan = self.plan(&previous.config, &config)?;
         self.log_level.set(&config.logging.level).map_err(|error| error.to_string())?;
         self.access_log
             .reconfigure(&config.logging.access_log)
             .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
+        self.open_spool(&config, Duration::ZERO).await?;
+        let previous = self.published.load_full();
         // From here on nothing can fail.
+        if let Some(store) = self.store() {
+            store.configure(&config.spool);
+        }
         for warning in warnings.lines(FINDINGS_MAX) {
             tracing::warn!("{warning}");
         }

@@ -45,7 +45,7 @@ impl Source for Control {
             config_error: self.config_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             listeners: snapshot.config.listeners.iter().map(listener).collect(),
             upstreams: snapshot.upstreams.iter().map(|upstream| upstream_view(upstream)).collect(),
-            spool: SpoolView::default(),
+            spool: self.store().map_or_else(SpoolView::default, |store| super::spool::view(&store)),
             access_log_dropped: AccessLogDropped { queue_full: dropped.queue_full, write_error: dropped.write_error },
         }
     }
@@ -55,7 +55,12 @@ impl Source for Control {
             return Err(vec!["this process is stopping".to_owned()]);
         }
         let snapshot = self.published.load_full();
-        if snapshot.masters().any(|(_, _, master)| master.admission().tier() != Tier::Out) {
+        let store = self.store().map(|store| store.stats().failed);
+        if let Some(Some(cause)) = store {
+            return Err(vec![cause.to_string()]);
+        }
+        // Where messages can be stored, that is good enough until a master is there.
+        if store.is_some() || snapshot.masters().any(|(_, _, master)| master.admission().tier() != Tier::Out) {
             return Ok(());
         }
         let reason = |upstream: &model::Upstream| format!("no master of upstream {} can be used", upstream.name);

@@ -22,6 +22,7 @@ use tokio::signal::unix::Signal;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Control;
+use super::spool::PATIENCE;
 use crate::config::model::ListenAddress;
 use crate::listener::bind::{Bound, Hold, SocketFile, bind};
 use crate::listener::handover::{Message, PROTOCOL, Role, SOCKETS_MAX};
@@ -127,10 +128,14 @@ impl Upgrades {
             let reason = format!("the new process was not ready within {} s (upgrade_timeout)", patience.as_secs_f32());
             Err(Failed { outcome: "timed-out", reason })
         });
-        match (result, child) {
+        let result = match (result, child) {
             (Err(failure), Some(child)) => Err(Failed { reason: settle(child, failure.reason).await, ..failure }),
             (result, _) => result,
+        };
+        if result.is_err() {
+            control.take_back_spool(PATIENCE).await;
         }
+        result
     }
 
     /// Hands everything over, up to the word that the new process serves.
@@ -139,7 +144,7 @@ impl Upgrades {
         tracing::info!(pid = peer.pid, "a new process is taking over");
         let sockets = self.sockets(door, control).map_err(|error| failed(format!("no socket to pass on: {error}")))?;
         let mut offer = Offer { link, open: true };
-        let kept = offer.run(&sockets).await?;
+        let kept = offer.run(&sockets, control).await?;
         // The new process serves: from here on nothing can fail.
         offer.open = false;
         for index in kept {
@@ -285,7 +290,7 @@ struct Offer {
 
 impl Offer {
     /// Gives the numbers of the sockets that the new process serves by now.
-    async fn run(&mut self, sockets: &[Socket]) -> Result<Vec<usize>, Failed> {
+    async fn run(&mut self, sockets: &[Socket], owner: &Control) -> Result<Vec<usize>, Failed> {
         for Socket { role, name, owns_file, descriptor } in sockets {
             let message = Message::Socket { role: *role, name: name.clone(), owns_file: *owns_file };
             self.link.send(&message, Some(descriptor.as_fd())).await.map_err(|error| gone(&error))?;
@@ -296,6 +301,7 @@ impl Offer {
             other => return Err(unexpected(&other)),
         };
         // State with one owner is let go of here: see the top of this file.
+        owner.hand_over_spool().await;
         self.link.send(&Message::Go, None).await.map_err(|error| gone(&error))?;
         match self.receive().await? {
             Message::Serving => Ok(kept),

@@ -1,7 +1,13 @@
 //! Messages that Baton has answered for: kept on disk until a master has taken them.
+//!
+//! ```text
+//! worker ─▶ store (commit) ─▶ 200                       store ─▶ dispatch: schedule ─▶ exchange ─▶ master
+//!    └───▶ turns, claims (where it is forwarded at once)   ▲─────── settlement ◀──────────┘
+//! ```
 
 pub mod claims;
 mod codec;
+pub mod dispatch;
 pub mod record;
 pub mod schedule;
 pub mod store;

@@ -114,6 +114,28 @@ metrics! {
     HEALTH_PROBE_DURATION = Histogram "baton_health_probe_duration_seconds" ["upstream", "master"]
         "How long health probes took, whatever their outcome.";
 
+    // Stored messages.
+    SPOOL_PENDING = Gauge "baton_spool_pending" []
+        "Messages that were accepted and are neither delivered nor dead.";
+    SPOOL_OLDEST = Gauge "baton_spool_oldest_seconds" []
+        "Age of the oldest message that is pending; 0 when there is none.";
+    SPOOL_STRANDED = Gauge "baton_spool_stranded" []
+        "Pending messages whose upstream is not in the configuration; they wait until it is, or they are too old.";
+    SPOOL_FAILED = Gauge "baton_spool_failed" []
+        "1 when the disk has failed and no message is stored or settled until Baton is started again, else 0.";
+    DEAD_LETTERS = Gauge "baton_dead_letters" []
+        "Messages that were given up on, until somebody replays or discards them.";
+    DUPLICATES = Counter "baton_duplicates_total" []
+        "Messages that had come before and were accepted without being stored again.";
+    DELIVERED = Counter "baton_delivered_total" ["upstream", "outcome"]
+        "Stored messages that came to an end: delivered, dead-attempts, dead-masters or dead-expired.";
+    DELIVERY_ATTEMPTS = Counter "baton_delivery_attempts_total" ["upstream", "master", "outcome"]
+        "Attempts to deliver stored messages: delivered, failed (another answer), broken (none after it was sent) or not-sent.";
+    DELIVERY_WINDOW = Gauge "baton_delivery_window" ["upstream"]
+        "Deliveries of stored messages that may be in flight at once now.";
+    DELIVERIES_IN_FLIGHT = Gauge "baton_deliveries_in_flight" ["upstream"]
+        "Deliveries of stored messages that are in flight.";
+
     // The process and its configuration.
     CONFIG_GENERATION = Gauge "baton_config_generation" []
         "Number of the configuration generation in use.";

@@ -12,6 +12,7 @@ mod affinity;
 mod bodies;
 mod client_certificates;
 mod ctl;
+mod deliveries;
 mod demo;
 mod destination;
 mod downgrade;

@@ -86,6 +86,7 @@ impl Copy {
             host_of_master: self.prepared.host_of_master,
             to_head: self.prepared.to_head,
             idempotent: self.prepared.idempotent,
+            once: false,
             aim: self.prepared.aim(),
             timeout: self.prepared.timeout,
         };

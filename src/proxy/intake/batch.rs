@@ -95,6 +95,7 @@ impl Batch {
             host_of_master: self.host_of_master,
             to_head: false,
             idempotent: self.idempotent,
+            once: false,
             aim: Aim { allowed: item.account.as_ref(), ..item.aim },
             timeout: self.timeout,
         };

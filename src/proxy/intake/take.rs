@@ -60,6 +60,7 @@ impl<'a> Work<'a> {
             host_of_master: prepared.host_of_master,
             to_head: prepared.to_head,
             idempotent: prepared.idempotent,
+            once: false,
             aim: prepared.aim(),
             timeout: prepared.timeout,
         }

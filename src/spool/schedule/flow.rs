@@ -2,7 +2,7 @@
 
 use super::queues::{Message, State};
 use super::verdict::{Past, is_expired, judge};
-use super::{Arrival, Busy, Delivery, Outcome, Reason, SETTLING_MAX, Schedule, Settlement, Step, UnixMillis};
+use super::{Arrival, Busy, Delivery, Outcome, Reason, SETTLING_MAX, Schedule, Settled, Settlement, Step, UnixMillis};
 
 /// Messages whose wait is over that one call makes ready, so that a backlog that all comes due at once takes turns with
 /// everything else.
@@ -35,6 +35,7 @@ impl Schedule {
             self.displace(conversation);
         }
         let inserted = self.queues.insert(conversation, Message::new(seq, accepted, due, attempts, breaks));
+        self.upstream_of(lane).pending += usize::from(inserted);
         if moves {
             self.place(conversation, now);
         }
@@ -77,13 +78,13 @@ impl Schedule {
     pub fn outcome(&mut self, seq: u64, outcome: Outcome, now: UnixMillis, random: u64) -> Option<Settlement> {
         let Busy { message, conversation, settlement: None, .. } = self.end(seq)? else { return None };
         let lane = self.queues.lane(conversation);
-        let upstream = &mut self.upstreams[self.lanes[lane as usize].upstream as usize];
+        let &mut Message { accepted, attempts, breaks, .. } = self.queues.message(message);
+        let upstream = self.upstream_of(lane);
         match outcome {
             Outcome::Delivered => upstream.window.succeeded(),
             Outcome::Failed | Outcome::Broken => upstream.window.failed(),
             Outcome::NotSent => {}
         }
-        let &mut Message { accepted, attempts, breaks, .. } = self.queues.message(message);
         let settlement = judge(Past { accepted, attempts, breaks }, outcome, &upstream.settings, now, random);
         if settlement.is_some() {
             self.lanes[lane as usize].found();
@@ -97,22 +98,33 @@ impl Schedule {
         settlement
     }
 
-    /// What became of a message is on disk: the next one of its conversation may go.
-    pub fn settled(&mut self, seq: u64, now: UnixMillis) {
-        let Some(busy) = self.busy.get(&seq).copied() else { return };
-        let Some(settlement) = busy.settlement else { return };
+    /// A delivery that was not begun is taken away by others, who report it as [`Schedule::settled`] when it is gone.
+    pub fn withdraw(&mut self, seq: u64) {
+        if self.end(seq).is_some() {
+            self.busy.entry(seq).and_modify(|busy| busy.settlement = Some(Settlement::Delivered));
+        }
+    }
+
+    /// What became of a message is on disk: the next one of its conversation may go. `None` when nothing was to be settled.
+    pub fn settled(&mut self, seq: u64, now: UnixMillis) -> Option<Settled> {
+        let busy = self.busy.get(&seq).copied()?;
+        let settlement = busy.settlement?;
         self.busy.remove(&seq);
+        let lane = self.queues.lane(busy.conversation);
+        let settled = Settled { lane, conversation: self.queues.key(busy.conversation), settlement };
         if let Settlement::Retry { due, attempts, breaks } = settlement {
             let message = self.queues.message(busy.message);
             (message.due, message.attempts, message.breaks) = (due, attempts, breaks);
             self.queues.put_back(busy.conversation, busy.message);
         } else {
             self.queues.remove(busy.message);
+            self.upstream_of(lane).pending -= 1;
         }
-        let spacing = self.settings(self.queues.lane(busy.conversation)).spacing;
+        let spacing = self.settings(lane).spacing;
         self.queues.conversation(busy.conversation).not_before =
             if spacing > 0 { now.saturating_add(spacing) } else { 0 };
         self.place(busy.conversation, now);
+        Some(settled)
     }
 
     /// Takes a delivery back that was not begun, and keeps its conversation until [`Schedule::release`].
@@ -182,7 +194,7 @@ impl Schedule {
         self.queues.conversation(conversation).state = State::Busy;
         self.busy.insert(seq, Busy { message, conversation, suspect, settlement: None });
         self.in_flight += 1;
-        let upstream = &mut self.upstreams[self.lanes[lane as usize].upstream as usize];
+        let upstream = self.upstream_of(lane);
         upstream.window.begin();
         upstream.suspect_in_flight |= suspect;
         let (conversation, attempt) = (self.queues.key(conversation), attempts.saturating_add(1));
@@ -193,7 +205,7 @@ impl Schedule {
     fn end(&mut self, seq: u64) -> Option<Busy> {
         let busy = self.busy.get(&seq).copied().filter(|busy| busy.settlement.is_none())?;
         let lane = self.queues.lane(busy.conversation);
-        let upstream = &mut self.upstreams[self.lanes[lane as usize].upstream as usize];
+        let upstream = self.upstream_of(lane);
         upstream.window.end();
         upstream.suspect_in_flight &= !busy.suspect;
         self.in_flight -= 1;

@@ -81,7 +81,8 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
     pub seq: u64,
-    pub conversation: u64,
+    /// `None` when it needs no order.
+    pub conversation: Option<u64>,
     pub lane: u32,
     /// Number of the attempt, from 1.
     pub attempt: u16,
@@ -108,6 +109,15 @@ pub enum Settlement {
     Delivered,
     Retry { due: UnixMillis, attempts: u16, breaks: u8 },
     Dead { reason: Reason, attempts: u16, breaks: u8 },
+}
+
+/// A message whose settlement is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub lane: u32,
+    /// `None` when it needs no order.
+    pub conversation: Option<u64>,
+    pub settlement: Settlement,
 }
 
 /// Why a message is dead.
@@ -143,6 +153,8 @@ struct Upstream {
     window: Window,
     lanes: Vec<u32>,
     suspect_in_flight: bool,
+    /// Messages, those in flight included.
+    pending: usize,
 }
 
 /// A message that was handed out.
@@ -188,7 +200,7 @@ impl Schedule {
     /// A further upstream, none of whose masters is usable yet; returns its position.
     pub fn add_upstream(&mut self, settings: Settings) -> u32 {
         let window = Window::new(settings.max_in_flight);
-        self.upstreams.push(Upstream { settings, window, lanes: Vec::new(), suspect_in_flight: false });
+        self.upstreams.push(Upstream { settings, window, lanes: Vec::new(), suspect_in_flight: false, pending: 0 });
         index(self.upstreams.len() - 1)
     }
 
@@ -263,6 +275,16 @@ impl Schedule {
     pub fn window(&self, upstream: u32) -> (u32, u32) {
         let window = &self.upstreams[upstream as usize].window;
         (window.limit(), window.in_flight())
+    }
+
+    /// Messages of an upstream, those in flight included.
+    #[must_use]
+    pub fn pending(&self, upstream: u32) -> usize {
+        self.upstreams[upstream as usize].pending
+    }
+
+    fn upstream_of(&mut self, lane: u32) -> &mut Upstream {
+        &mut self.upstreams[self.lanes[lane as usize].upstream as usize]
     }
 
     fn settings(&self, lane: u32) -> &Settings {

@@ -84,8 +84,10 @@ impl Queues {
         self.conversations[conversation].state
     }
 
-    pub(super) fn key(&self, conversation: u32) -> u64 {
-        self.conversations[conversation].key
+    /// The key by which others know a conversation, if they do.
+    pub(super) fn key(&self, conversation: u32) -> Option<u64> {
+        let conversation = &self.conversations[conversation];
+        conversation.keyed.then_some(conversation.key)
     }
 
     pub(super) fn lane(&self, conversation: u32) -> u32 {

@@ -31,6 +31,7 @@ pub use api::{
     Refused, RowChange, Rows, Stats, Which,
 };
 use command::{Action, Batch, Command, Job, Prepared};
+pub use open::NAME;
 pub use read::{Pending, Row};
 use shared::Shared;
 

@@ -45,6 +45,22 @@ impl Baton {
         Self { process, admin, listeners, directory }
     }
 
+    /// `kill -9`, and waits until it is gone. What is on disk stays.
+    pub async fn kill(self) -> Directory {
+        let Self { mut process, directory, .. } = self;
+        if process.running() {
+            process.signal(Signal::KILL);
+            process.ended().await;
+        }
+        directory
+    }
+
+    /// A process with the configuration and the state of one that has ended.
+    pub async fn start_again(directory: Directory) -> Self {
+        let process = run(&directory.path().join("baton.yaml"));
+        Self::started(process, directory).await
+    }
+
     /// The address of the listener that [`Config`] makes.
     pub fn address(&self) -> SocketAddr {
         self.listeners["gateway"]

@@ -146,7 +146,6 @@ impl Naive {
             let (message, lane) = (self.messages.get_mut(seq)?, index(*lane));
             message.busy = Some(None);
             let Arrival { seq, conversation, attempts, .. } = message.arrival;
-            let conversation = conversation.unwrap_or(seq);
             return Some(Step::Deliver(Delivery {
                 seq,
                 conversation,

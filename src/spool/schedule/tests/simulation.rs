@@ -223,7 +223,7 @@ impl World {
 
     fn begin(&mut self, delivery: Delivery) {
         let Delivery { seq, conversation, attempt, ambiguous, .. } = delivery;
-        let stored = self.disk[&seq];
+        let (stored, conversation) = (self.disk[&seq], conversation.expect("every message here has one"));
         assert!(self.flights.iter().all(|other| other.conversation != conversation), "two of {conversation} in flight");
         let earlier = self.disk.range(..seq).find(|(_, other)| other.conversation == conversation);
         assert!(earlier.is_none(), "{seq} before {earlier:?}");

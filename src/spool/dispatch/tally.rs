@@ -1,0 +1,93 @@
+//! What is counted of deliveries.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge};
+
+use crate::spool::schedule::{Outcome, Reason, Settlement};
+use crate::telemetry::registry::NONE;
+use crate::telemetry::{Telemetry, names};
+
+/// How a message can end.
+const ENDS: [&str; 4] = ["delivered", "dead-attempts", "dead-masters", "dead-expired"];
+
+/// Makes the tallies of upstreams.
+#[derive(Debug)]
+pub struct Tallies {
+    telemetry: Arc<Telemetry>,
+    stranded: Gauge,
+}
+
+/// One upstream's.
+#[derive(Debug)]
+pub struct Tally {
+    telemetry: Arc<Telemetry>,
+    upstream: Box<str>,
+    ended: [Counter; ENDS.len()],
+    window: Gauge,
+    in_flight: Gauge,
+    attempts: RefCell<HashMap<(Rc<str>, &'static str), Counter>>,
+}
+
+impl Tallies {
+    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+        let stranded = telemetry.cold.gauge(&names::SPOOL_STRANDED, &[]);
+        stranded.set(0.0);
+        Self { telemetry, stranded }
+    }
+
+    pub fn of(&self, upstream: &str) -> Tally {
+        let cold = &self.telemetry.cold;
+        Tally {
+            telemetry: self.telemetry.clone(),
+            upstream: upstream.into(),
+            ended: ENDS.map(|end| cold.counter(&names::DELIVERED, &[upstream, end])),
+            window: cold.gauge(&names::DELIVERY_WINDOW, &[upstream]),
+            in_flight: cold.gauge(&names::DELIVERIES_IN_FLIGHT, &[upstream]),
+            attempts: RefCell::default(),
+        }
+    }
+
+    pub fn stranded(&self, messages: usize) {
+        self.stranded.set(messages as f64);
+    }
+}
+
+impl Tally {
+    /// How many deliveries may be in flight, and are.
+    pub fn show(&self, (limit, in_flight): (u32, u32)) {
+        self.window.set(f64::from(limit));
+        self.in_flight.set(f64::from(in_flight));
+    }
+
+    /// An attempt ended; `master` is the last that was tried.
+    pub fn attempted(&self, master: Option<&str>, outcome: Outcome) {
+        let word = match outcome {
+            Outcome::Delivered => "delivered",
+            Outcome::Failed => "failed",
+            Outcome::Broken => "broken",
+            Outcome::NotSent => "not-sent",
+        };
+        let master = master.unwrap_or(NONE);
+        let mut attempts = self.attempts.borrow_mut();
+        let counter = attempts
+            .entry((master.into(), word))
+            .or_insert_with(|| self.telemetry.cold.counter(&names::DELIVERY_ATTEMPTS, &[&self.upstream, master, word]));
+        counter.increment(1);
+    }
+
+    /// What became of a message is on disk.
+    pub fn settled(&self, settlement: Settlement) {
+        let end = match settlement {
+            Settlement::Retry { .. } => return,
+            Settlement::Delivered => 0,
+            Settlement::Dead { reason: Reason::Attempts, .. } => 1,
+            Settlement::Dead { reason: Reason::Masters, .. } => 2,
+            Settlement::Dead { reason: Reason::Expired, .. } => 3,
+        };
+        self.ended[end].increment(1);
+    }
+}
