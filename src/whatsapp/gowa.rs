@@ -50,7 +50,7 @@ pub fn decode<'a>(body: &'a [u8], into: &mut Vec<Update<'a>>) -> Result<(), Unde
         _ => Kind::Event,
     };
     let mut update = Update::new(kind, event);
-    update.account = session.take().or_else(|| device.value.clone());
+    update.account = session.take().or_else(|| device.value.clone().map(without_device));
     // Releases before version 7 wrote `SENDER in GROUP`.
     let from = payload.from.take().map(first_word);
     let chat = payload.group.take().or_else(|| payload.chat.take()).or_else(|| payload.newsletter.take());
@@ -120,6 +120,14 @@ fn read_ids<'a>(reader: &mut Reader<'a>, into: &mut Text<'a>) -> Result<(), Unde
         .map(drop)
 }
 
+/// A JID without the number of the linked device, which is another one after the next login.
+fn without_device(jid: Cow<'_, str>) -> Cow<'_, str> {
+    match jid.split_once(':').and_then(|(user, rest)| Some((user, rest.split_once('@')?.1))) {
+        Some((user, server)) => Cow::Owned(format!("{user}@{server}")),
+        None => jid,
+    }
+}
+
 fn first_word(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.split(' ').next().unwrap_or(text)),
@@ -143,7 +151,7 @@ mod tests {
         );
         assert_eq!(
             (&*message.id, &*message.account, &*message.kind),
-            ("3EB0|message", "9714:3@s.whatsapp.net", "Message")
+            ("3EB0|message", "9714@s.whatsapp.net", "Message")
         );
         assert_eq!(message.names, ["971@s.whatsapp.net", "251@lid"]);
         let session = read(
