@@ -8,7 +8,7 @@ use super::{Provider, Update, cloud_api, evolution, gowa, twilio, waha, wppconne
 /// Updates in one body. Meta sends at most 1000.
 pub const UPDATES_MAX: usize = 4096;
 /// Longest word for an event in bytes.
-const EVENT_LENGTH_MAX: usize = 64;
+pub(super) const EVENT_LENGTH_MAX: usize = 64;
 
 /// Why a body tells nothing. Its caller passes it on as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use self::contacts::{Person, contact, link};
 use self::item::item;
+use super::decode::EVENT_LENGTH_MAX;
 use super::json::{Reader, Text};
+use super::update::NAME_LENGTH_MAX;
 use super::{Kind, UPDATES_MAX, Undecodable, Update, split};
 
 pub(super) mod contacts;
@@ -64,8 +66,9 @@ fn entry<'a>(reader: &mut Reader<'a>, start: usize, into: &mut Vec<Update<'a>>) 
         push(into, start, Update::new(Kind::Event, Cow::Borrowed("")))?;
     }
     // What names no number belongs to the business account as a whole.
+    let id = short(&mut id, NAME_LENGTH_MAX);
     for update in into[first..].iter_mut().filter(|update| update.account.is_none()) {
-        update.account.clone_from(&id.value);
+        update.account.clone_from(&id);
     }
     Ok(())
 }
@@ -87,12 +90,12 @@ fn change<'a>(reader: &mut Reader<'a>, start: usize, into: &mut Vec<Update<'a>>)
     if shared.errors || into.len() == first {
         push(into, start, Update::new(Kind::Event, Cow::Borrowed(if shared.errors { "errors" } else { "" })))?;
     }
-    let account = shared.account.take();
+    let (account, field) = (short(&mut shared.account, NAME_LENGTH_MAX), short(&mut field, EVENT_LENGTH_MAX));
     link(&mut into[first..], &shared.contacts);
     for update in &mut into[first..] {
         update.account.clone_from(&account);
         // The field `messages` carries several kinds of lists; any other says more than the name of its list.
-        if let Some(field) = &field.value
+        if let Some(field) = &field
             && (field != "messages" || update.event.is_empty())
         {
             update.event.clone_from(field);
@@ -102,6 +105,11 @@ fn change<'a>(reader: &mut Reader<'a>, start: usize, into: &mut Vec<Update<'a>>)
         }
     }
     Ok(())
+}
+
+/// What many updates get a copy of, unless it is too long to mean anything: one with escapes is a copy of its own in each.
+fn short<'a>(text: &mut Text<'a>, max: usize) -> Option<Cow<'a, str>> {
+    text.take().filter(|text| text.len() <= max)
 }
 
 /// What a change's value says about all its updates.

@@ -130,6 +130,24 @@ fn told(update: &Update<'_>) -> String {
     format!("{:?}", Update { part: Part::Whole, ..update.clone() })
 }
 
+#[test]
+fn what_is_too_long_to_mean_anything_is_in_no_update() {
+    let long = |length: usize| format!("\\u0041{}", "x".repeat(length));
+    let body = |length: usize| {
+        let long = long(length);
+        format!(
+            r#"{{"entry":[{{"id":"{long}","changes":[{{"field":"{long}","value":{{"metadata":{{"phone_number_id":"{long}"}},"messages":[{{"id":"a"}},{{"id":"b"}}]}}}}]}}]}}"#
+        )
+    };
+    let said = |body: &str| {
+        let update = &updates(body)[1];
+        (update.account.clone().map(|account| account.len()), update.event.len())
+    };
+    assert_eq!(said(&body(63)), (Some(64), 64));
+    assert_eq!(said(&body(64)), (Some(65), "messages".len()));
+    assert_eq!(said(&body(256)), (None, "messages".len()));
+}
+
 fn update_of(person: usize, i: usize, status: bool) -> Json {
     let (phone, user) = (format!("9715012345{person:02}"), format!("AE.{person}"));
     match (status, person % 3) {
