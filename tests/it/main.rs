@@ -18,6 +18,7 @@ mod destination;
 mod downgrade;
 mod h2;
 mod h2_hostile;
+mod h2_rules;
 mod h2_to_masters;
 mod handshakes;
 mod hostile;

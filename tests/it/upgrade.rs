@@ -2,6 +2,8 @@
 
 #[path = "upgrade/failures.rs"]
 mod failures;
+#[path = "upgrade/over_h2.rs"]
+mod over_h2;
 #[path = "upgrade/supervised.rs"]
 mod supervised;
 

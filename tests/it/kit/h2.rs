@@ -106,6 +106,38 @@ pub async fn begin(
     sender.send_request(request, ends)
 }
 
+/// Asks on the connection there is, or on a new one; with the answer, how many connections were opened. As every client does, it
+/// asks again on another connection when the server has said goodbye and did not take the request (RFC 9113 section 6.8).
+pub async fn ask(
+    client: &mut Option<Client>,
+    to: SocketAddr,
+    request: Request<()>,
+) -> Result<(Answer, usize), h2::Error> {
+    let mut opened = 0;
+    loop {
+        let mut open = match client.take() {
+            Some(client) => client,
+            None => {
+                opened += 1;
+                Client::connect(to).await
+            }
+        };
+        let outcome = match begin(&mut open.sender, request.clone(), true).await {
+            Ok((response, _)) => answer(response).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(answer) => {
+                *client = Some(open);
+                return Ok((answer, opened));
+            }
+            Err(error) if error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR) => {}
+            Err(error) => return Err(error),
+        }
+        assert!(opened < 10, "one goodbye after the other");
+    }
+}
+
 /// The whole answer, its window kept open.
 pub async fn answer(response: ResponseFuture) -> Result<Answer, h2::Error> {
     let answer = async { collect(response.await?).await };
