@@ -103,7 +103,11 @@ fn targets(level: &str) -> Result<Targets, LogError> {
         "trace" => LevelFilter::TRACE,
         other => return Err(LogError::UnknownLevel(other.to_owned())),
     };
-    Ok(Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("baton", level))
+    // The crate warns about each client that breaks the protocol, which is counted and no trouble of whoever reads the log.
+    Ok(Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("h2", LevelFilter::ERROR)
+        .with_target("baton", level))
 }
 
 /// A field as text: the message as it is, others as `name=value`, with whatever is not printable written out.

@@ -170,8 +170,10 @@ async fn a_web_socket_over_a_stream_carries_bytes_until_both_sides_end() {
     assert!(head.starts_with("GET /socket HTTP/1.1\r\n"), "{head}");
     assert_eq!((header(&head, "upgrade"), header(&head, "connection")), (Some("websocket"), Some("Upgrade")));
     assert_eq!(header(&head, "sec-websocket-version"), Some("13"));
-    assert_eq!(header(&head, "sec-websocket-key").map(str::len), Some(24));
-    seen.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\nfirst").await;
+    let key = header(&head, "sec-websocket-key").expect("a key");
+    assert_eq!(key.len(), 24);
+    let accept = baton::http::websocket::accept(key.as_bytes());
+    seen.send(format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: chat\r\n\r\nfirst")).await;
     let response = tokio::time::timeout(SOON, response).await.expect("in time").expect("an answer");
     assert_eq!(
         (response.status().as_u16(), &response.headers()["sec-websocket-protocol"]),
@@ -200,13 +202,20 @@ async fn a_master_that_declines_a_web_socket_is_heard_and_one_that_ignores_it_is
     let baton = Baton::start(&scripted(&master)).await;
     let mut client = Client::connect(baton.address()).await;
     client.settled().await;
-    for (said, told) in [("403 Forbidden", 403), ("200 OK", 502)] {
+    // The last one agrees to something without having read what.
+    let answers = [
+        ("403 Forbidden\r\nConnection: close", 403),
+        ("200 OK\r\nConnection: close", 502),
+        ("101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x", 502),
+    ];
+    for (said, told) in answers {
         let mut request = Request::connect("http://bot.example/socket").body(()).expect("a request");
         request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
         let (response, _to) = client.begin(request, false).await;
         let mut seen = master.accept().await;
         seen.head().await;
-        seen.send(format!("HTTP/1.1 {said}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")).await;
+        let length = if said.starts_with("101") { "" } else { "Content-Length: 0\r\n" };
+        seen.send(format!("HTTP/1.1 {said}\r\n{length}\r\n")).await;
         assert_eq!(answer(response).await.expect("an answer").status, told);
     }
     let mut request = Request::connect("http://bot.example/socket").body(()).expect("a request");

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::kit::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS,
-    WINDOW_UPDATE, frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, frame, literal,
 };
 use crate::kit::h2::{Client, answer, get, post};
 use crate::kit::raw::RawMaster;
@@ -84,6 +84,7 @@ fn attacks() -> Vec<Attack> {
         ("data without bytes", [open.clone(), frame(DATA, 0, 1, &[]).repeat(5_000)].concat(), calm, "flood"),
         ("pings", frame(PING, 0, 0, &[0; 8]).repeat(6_000), calm, "flood"),
         ("settings", frame(SETTINGS, 0, 0, &[]).repeat(6_000), calm, "flood"),
+        ("windows that open byte by byte", window(0, 1).repeat(20_000), calm, "flood"),
         ("priorities", frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1]).repeat(6_000), calm, "flood"),
         (
             "windows of streams that overflow, again and again",
@@ -188,6 +189,50 @@ async fn every_attack_ends_with_its_code_is_counted_and_leaves_the_others_alone(
         .await;
     assert!(baton.process.running());
     assert!(!baton.process.said(crate::kit::process::Stream::Err).contains("panicked"));
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_large_is_answered_and_counted_as_that_and_nothing_else() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let baton = Baton::start(&Config::of(&masters).listener("limits: { header_bytes: 4KiB }")).await;
+    let mut client = Frames::connect(baton.address()).await;
+    let large = [GET, &literal(b"x-large", &[b'x'; 5_000])].concat();
+    for (stream, flags) in [(1, END_STREAM), (3, 0)] {
+        client.write(&request(stream, flags, &large)).await;
+        let head = client.expect(HEADERS).await;
+        assert_eq!((head.stream, head.flags), (stream, END_HEADERS | END_STREAM));
+        if flags == 0 {
+            assert_eq!(client.expect(RST_STREAM).await.stream, stream);
+        }
+    }
+    client.write(&request(5, END_STREAM, GET)).await;
+    assert_eq!(client.expect(HEADERS).await.stream, 5);
+    let counted = async |reason| baton.metric("baton_refused_total", &[("reason", reason)]).await;
+    assert_eq!((counted("header-too-large").await, counted("protocol-error").await), (2.0, 0.0));
+    assert_eq!(baton.master("a").await["requests"], 1);
+}
+
+#[tokio::test]
+async fn a_connection_outlives_more_faults_than_it_may_make_at_once() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let baton = Baton::start(&Config::of(&masters)).await;
+    let mut client = Frames::connect(baton.address()).await;
+    let mut stream = 1;
+    for (count, pause) in [(80, 3), (40, 0)] {
+        for _ in 0..count {
+            // More than its length of none.
+            let block = [POST, &literal(b"content-length", b"0")].concat();
+            client.write(&[request(stream, 0, &block), frame(DATA, 0, stream, b"x")].concat()).await;
+            let end = client.expect(RST_STREAM).await;
+            assert_eq!((end.stream, &end.payload[..]), (stream, &PROTOCOL_ERROR.to_be_bytes()[..]));
+            stream += 2;
+        }
+        sleep(Duration::from_secs(pause)).await;
+    }
+    client.write(&request(stream, END_STREAM, GET)).await;
+    assert_eq!(client.expect(HEADERS).await.stream, stream);
 }
 
 #[tokio::test]

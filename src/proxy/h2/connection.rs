@@ -32,10 +32,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is taken from a master for one stream ahead of what the client's connection takes.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Streams reset by the client before they were looked at, and streams that had to be reset because of what the client
-/// sent; whoever goes beyond is not served any more (CVE-2023-44487, CVE-2025-8671).
+/// Streams reset by the client before they were looked at; whoever goes beyond is not served any more (CVE-2023-44487).
 const RESET_BEFORE_ACCEPT_MAX: usize = 20;
-const RESET_FOR_CAUSE_MAX: usize = 100;
 
 /// A connection whose client has shown that it speaks HTTP/2.
 #[derive(Debug)]
@@ -133,7 +131,10 @@ impl Connection {
             let polled = connection.poll_accept(cx);
             self.count_told();
             match polled {
-                Poll::Ready(Some(Ok(opened))) => return Poll::Ready(Some(opened)),
+                Poll::Ready(Some(Ok(opened))) => {
+                    self.wire.meter.borrow_mut().took(opened.1.stream_id().as_u32());
+                    return Poll::Ready(Some(opened));
+                }
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
                 Poll::Pending if self.wire.meter.borrow().is_flooded() && !clocks.condemned => {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -198,6 +199,7 @@ impl Connection {
         let told = self.wire.meter.borrow_mut().take_told();
         self.refused(Refusal::ProtocolError, told.violations);
         self.refused(Refusal::Flood, told.calmed);
+        self.refused(Refusal::HeaderTooLarge, told.oversized);
     }
 
     fn refused(&self, reason: Refusal, times: u32) {
@@ -216,7 +218,8 @@ fn builder(settings: &Http2, limits: &ListenerLimits) -> Builder {
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(RESET_BEFORE_ACCEPT_MAX)
-        .max_local_error_reset_streams(Some(RESET_FOR_CAUSE_MAX))
+        // Counted over a whole life, by which every connection that lives for days would die; the meter counts them by rate.
+        .max_local_error_reset_streams(None)
         .enable_connect_protocol();
     builder
 }

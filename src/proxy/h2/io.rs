@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -20,6 +20,8 @@ pub struct Wire {
     pub meter: RefCell<Meter>,
     /// What was read before it was known what the client speaks.
     early: RefCell<Buffer>,
+    /// Who reads on when all has been said.
+    reader: RefCell<Option<Waker>>,
 }
 
 /// The crate's end of it.
@@ -29,14 +31,14 @@ pub struct Io(pub Rc<Wire>);
 impl Wire {
     #[must_use]
     pub fn new(stream: Stream, early: Buffer) -> Self {
-        Self { stream, meter: RefCell::default(), early: RefCell::new(early) }
+        Self { stream, meter: RefCell::default(), early: RefCell::new(early), reader: RefCell::default() }
     }
 
     fn wrote(&self, parts: &[IoSlice<'_>], mut count: usize) {
-        let mut meter = self.meter.borrow_mut();
+        let (mut meter, now) = (self.meter.borrow_mut(), clock::now());
         for part in parts {
             let written = count.min(part.len());
-            meter.wrote(&part[..written]);
+            meter.wrote(&part[..written], now);
             count -= written;
         }
     }
@@ -44,10 +46,15 @@ impl Wire {
 
 impl AsyncRead for Io {
     /// Reads nothing from a client that floods: the connection's task looks at the meter whenever there is nothing to read.
+    /// Reads on from one that is far ahead of what it has been told once it knows that.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = &*self.0;
         let (mut meter, mut early) = (wire.meter.borrow_mut(), wire.early.borrow_mut());
         if meter.is_flooded() {
+            return Poll::Pending;
+        }
+        if meter.is_ahead() {
+            *wire.reader.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let before = into.filled().len();
@@ -84,7 +91,12 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.stream.poll_flush(cx)
+        ready!(self.0.stream.poll_flush(cx))?;
+        self.0.meter.borrow_mut().said_all();
+        if let Some(reader) = self.0.reader.borrow_mut().take() {
+            reader.wake();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

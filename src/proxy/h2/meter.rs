@@ -1,8 +1,9 @@
 //! What a connection's frames cost, and what was answered to those that break the protocol. Pure: bytes and time come in.
 //!
-//! The `h2` crate bounds what a connection can make it remember. This bounds what one can make it do for nothing: frames
-//! that carry no request are answered or digested at the connection's own expense, and a stream that is reset costs a master
-//! its work and the client nothing. Both have a budget here, and whoever spends it loses the connection.
+//! The `h2` crate bounds what a connection can make it remember, except for streams that it has to reset, which are bounded
+//! here. This also bounds what one can make it do for nothing: frames that carry no request are answered or digested at the
+//! connection's own expense, and a stream that is reset costs a master its work and the client nothing. All have a budget
+//! here, and whoever spends it loses the connection.
 
 use crate::clock::Micros;
 
@@ -10,8 +11,24 @@ use crate::clock::Micros;
 /// hundred pings a second.
 const CONTROL: Rate = Rate { burst: 2_000, per_second: 1_000 };
 
+/// WINDOW_UPDATE, beside those that answer data of ours: a client that takes small messages one by one.
+const WINDOWS: Rate = Rate { burst: 8_000, per_second: 4_000 };
+
+/// Window updates that a frame of data earns its client, and how large that frame has to be: clients open two windows for each
+/// piece that they take, and one that opens them byte by byte makes the frames small (CVE-2019-9511).
+const WINDOWS_FOR_DATA: u64 = 4;
+const EARNING_DATA_BYTES: u32 = 256;
+
 /// RST_STREAM: a page that is left cancels all that is under way once; nghttp2 allows the same rate.
 const RESETS: Rate = Rate { burst: 200, per_second: 33 };
+
+/// Streams that had to be reset because of what the client sent on them (CVE-2025-8671): one tenant of a gateway may send nothing
+/// else for days, and whoever looks for what it costs sends all at once.
+const FAULTS: Rate = Rate { burst: 100, per_second: 10 };
+
+/// Header blocks read before all that there is to say has been written: as many as the streams that may be open have, with
+/// their trailers, and room. The `h2` crate remembers each stream that it has to reset until the client has been told.
+const BLOCKS_UNANSWERED_MAX: u32 = 512;
 
 const PREFACE_BYTES: u32 = 24;
 const HEADER_BYTES: usize = 9;
@@ -28,12 +45,15 @@ mod kind {
     pub const CONTINUATION: u8 = 9;
 }
 
+/// The highest bit is reserved.
+const STREAM_MASK: u32 = 0x7fff_ffff;
+
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// Error codes that say that the client broke the protocol (RFC 9113 section 7): PROTOCOL_ERROR, FLOW_CONTROL_ERROR,
-/// FRAME_SIZE_ERROR, COMPRESSION_ERROR.
-const VIOLATIONS: [u32; 4] = [1, 3, 6, 9];
+/// STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR.
+const VIOLATIONS: [u32; 5] = [1, 3, 5, 6, 9];
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// What there is to count of one connection.
@@ -42,7 +62,14 @@ pub struct Meter {
     incoming: Frames,
     outgoing: Frames,
     control: Bucket,
+    windows: Bucket,
     resets: Bucket,
+    faults: Bucket,
+    blocks_unanswered: u32,
+    /// The last stream that was taken from the crate.
+    taken: u32,
+    /// The last stream whose header was too large.
+    oversized: u32,
     /// Between HEADERS without END_HEADERS and the CONTINUATION that has it.
     in_block: bool,
     flooded: bool,
@@ -56,6 +83,8 @@ pub struct Told {
     pub violations: u32,
     /// Connections ended because there was too much of something.
     pub calmed: u32,
+    /// Requests that the crate answered by itself, which it does when their header is too large.
+    pub oversized: u32,
 }
 
 impl Default for Meter {
@@ -64,7 +93,12 @@ impl Default for Meter {
             incoming: Frames { left: PREFACE_BYTES, ..Frames::default() },
             outgoing: Frames::default(),
             control: Bucket::full(CONTROL),
+            windows: Bucket::full(WINDOWS),
             resets: Bucket::full(RESETS),
+            faults: Bucket::full(FAULTS),
+            blocks_unanswered: 0,
+            taken: 0,
+            oversized: 0,
             in_block: false,
             flooded: false,
             told: Told::default(),
@@ -75,14 +109,16 @@ impl Default for Meter {
 impl Meter {
     /// Counts bytes from the client. Once a budget is spent, [`Meter::is_flooded`].
     pub fn read(&mut self, bytes: &[u8], now: Micros) {
-        let Self { incoming, control, resets, in_block, flooded, .. } = self;
+        let Self { incoming, control, windows, resets, in_block, blocks_unanswered, flooded, .. } = self;
         incoming.feed(bytes, |frame| {
             let paid = match frame.kind {
                 kind::HEADERS | kind::CONTINUATION => {
                     *in_block = frame.flags & END_HEADERS == 0;
+                    *blocks_unanswered += u32::from(!*in_block);
                     true
                 }
-                kind::DATA | kind::WINDOW_UPDATE => true,
+                kind::DATA => true,
+                kind::WINDOW_UPDATE => windows.take(now),
                 kind::RST_STREAM => resets.take(now),
                 _ => frame.flags & ACK != 0 || control.take(now),
             };
@@ -91,17 +127,43 @@ impl Meter {
     }
 
     /// Counts bytes to the client.
-    pub fn wrote(&mut self, bytes: &[u8]) {
-        let told = &mut self.told;
-        self.outgoing.feed(bytes, |frame| {
-            let code = match frame.kind {
-                kind::RST_STREAM => frame.word(0),
-                kind::GOAWAY => frame.word(4),
-                _ => return,
-            };
-            told.violations += u32::from(VIOLATIONS.contains(&code));
-            told.calmed += u32::from(code == ENHANCE_YOUR_CALM);
+    pub fn wrote(&mut self, bytes: &[u8], now: Micros) {
+        let Self { outgoing, windows, faults, taken, oversized, flooded, told, .. } = self;
+        outgoing.feed(bytes, |frame| match frame.kind {
+            kind::DATA if frame.length >= EARNING_DATA_BYTES => windows.give(WINDOWS_FOR_DATA),
+            // The crate answers at once and keeps the request to itself.
+            kind::HEADERS if frame.stream > *taken => {
+                *oversized = frame.stream;
+                told.oversized += 1;
+                *flooded |= !faults.take(now);
+            }
+            // What ends such a request belongs to its answer.
+            kind::RST_STREAM if frame.stream != *oversized && VIOLATIONS.contains(&frame.word(0)) => {
+                told.violations += 1;
+                *flooded |= !faults.take(now);
+            }
+            kind::GOAWAY => {
+                told.violations += u32::from(VIOLATIONS.contains(&frame.word(4)));
+                told.calmed += u32::from(frame.word(4) == ENHANCE_YOUR_CALM);
+            }
+            _ => {}
         });
+    }
+
+    /// All that there was to say has been written.
+    pub fn said_all(&mut self) {
+        self.blocks_unanswered = 0;
+    }
+
+    /// Whether nothing more is to be read before that.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.blocks_unanswered >= BLOCKS_UNANSWERED_MAX
+    }
+
+    /// The request of this stream is Baton's to answer.
+    pub fn took(&mut self, stream: u32) {
+        self.taken = stream;
     }
 
     /// Whether the client sent more than anybody has reason to.
@@ -135,6 +197,9 @@ struct Frames {
 struct Frame<'a> {
     kind: u8,
     flags: u8,
+    stream: u32,
+    /// Of the payload.
+    length: u32,
     peeked: &'a [u8],
 }
 
@@ -161,9 +226,12 @@ impl Frames {
             bytes = &bytes[taken..];
             if self.have == self.wanted() {
                 let peeked = self.have - HEADER_BYTES;
+                let [_, _, _, kind, flags, stream @ .., _, _, _, _, _, _, _, _] = self.bytes;
                 seen(&Frame {
-                    kind: self.bytes[3],
-                    flags: self.bytes[4],
+                    kind,
+                    flags,
+                    stream: u32::from_be_bytes(stream) & STREAM_MASK,
+                    length: self.payload(),
                     peeked: &self.bytes[HEADER_BYTES..self.have],
                 });
                 self.left = self.payload() - peeked as u32;
@@ -201,6 +269,10 @@ struct Bucket {
 impl Bucket {
     fn full(rate: Rate) -> Self {
         Self { rate, tokens: rate.burst, filled: 0 }
+    }
+
+    fn give(&mut self, tokens: u64) {
+        self.tokens = self.tokens.saturating_add(tokens).min(self.rate.burst);
     }
 
     fn take(&mut self, now: Micros) -> bool {
@@ -260,8 +332,7 @@ mod tests {
     fn what_carries_a_request_or_acknowledges_costs_nothing() {
         let mut meter = begun();
         for _ in 0..10_000 {
-            for (kind, flags) in [(kind::DATA, 0), (kind::HEADERS, 4), (kind::WINDOW_UPDATE, 0), (PING, ACK), (4, ACK)]
-            {
+            for (kind, flags) in [(kind::DATA, 0), (kind::HEADERS, 4), (PING, ACK), (4, ACK)] {
                 meter.read(&frame(kind, flags, &[0; 8]), 0);
             }
         }
@@ -283,13 +354,66 @@ mod tests {
     }
 
     #[test]
+    fn windows_are_opened_for_what_was_sent_and_byte_by_byte_only_for_a_while() {
+        let (mut meter, window) = (begun(), frame(kind::WINDOW_UPDATE, 0, &1u32.to_be_bytes()));
+        for _ in 0..10 * WINDOWS.burst {
+            meter.wrote(&frame(kind::DATA, 0, &[0; EARNING_DATA_BYTES as usize]), 0);
+            (0..WINDOWS_FOR_DATA).for_each(|_| meter.read(&window, 0));
+        }
+        assert!(!meter.is_flooded());
+        for _ in 0..=WINDOWS.burst {
+            meter.wrote(&frame(kind::DATA, 0, &[0]), 0);
+            meter.read(&window, 0);
+        }
+        assert!(meter.is_flooded());
+    }
+
+    #[test]
+    fn faults_now_and_then_are_borne_for_ever_and_many_at_once_are_not() {
+        let (mut meter, reset) = (begun(), frame(kind::RST_STREAM, 0, &3u32.to_be_bytes()));
+        for number in 0..5_000 {
+            meter.wrote(&reset, number * SECOND / FAULTS.per_second);
+        }
+        assert!(!meter.is_flooded());
+        (0..=FAULTS.burst).for_each(|_| meter.wrote(&reset, 500 * SECOND));
+        assert!(meter.is_flooded());
+        let mut meter = begun();
+        (0..=FAULTS.burst).for_each(|_| meter.wrote(&frame(kind::RST_STREAM, 0, &8u32.to_be_bytes()), 0));
+        assert!(!meter.is_flooded(), "streams that are cancelled for other reasons");
+    }
+
+    #[test]
+    fn nothing_is_read_while_too_much_of_it_is_unanswered() {
+        let mut meter = begun();
+        (1..BLOCKS_UNANSWERED_MAX).for_each(|_| meter.read(&frame(kind::HEADERS, END_HEADERS, b"a"), 0));
+        meter.read(&frame(kind::HEADERS, 0, b"a"), 0);
+        assert!(!meter.is_ahead());
+        meter.read(&frame(kind::CONTINUATION, END_HEADERS, b"a"), 0);
+        assert!(meter.is_ahead());
+        meter.said_all();
+        assert!(!meter.is_ahead());
+    }
+
+    #[test]
+    fn an_answer_to_a_request_that_nobody_saw_tells_of_a_header_that_is_too_large() {
+        let (mut meter, answer) = (begun(), frame(kind::HEADERS, END_HEADERS, b"a"));
+        meter.took(1);
+        meter.wrote(&answer, 0);
+        assert_eq!(meter.take_told().oversized, 0);
+        let mut meter = begun();
+        meter.wrote(&answer, 0);
+        meter.wrote(&frame(kind::RST_STREAM, 0, &1u32.to_be_bytes()), 0);
+        assert_eq!(meter.take_told(), Told { oversized: 1, ..Told::default() });
+    }
+
+    #[test]
     fn codes_told_to_the_client_are_counted_once_each() {
         let mut meter = begun();
-        meter.wrote(&frame(kind::RST_STREAM, 0, &1u32.to_be_bytes()));
-        meter.wrote(&frame(kind::RST_STREAM, 0, &8u32.to_be_bytes()));
-        meter.wrote(&frame(kind::GOAWAY, 0, &[0, 0, 0, 1, 0, 0, 0, 11, b'x']));
-        meter.wrote(&frame(kind::GOAWAY, 0, &[0; 8]));
-        assert_eq!(meter.take_told(), Told { violations: 1, calmed: 1 });
+        meter.wrote(&frame(kind::RST_STREAM, 0, &1u32.to_be_bytes()), 0);
+        meter.wrote(&frame(kind::RST_STREAM, 0, &8u32.to_be_bytes()), 0);
+        meter.wrote(&frame(kind::GOAWAY, 0, &[0, 0, 0, 1, 0, 0, 0, 11, b'x']), 0);
+        meter.wrote(&frame(kind::GOAWAY, 0, &[0; 8]), 0);
+        assert_eq!(meter.take_told(), Told { violations: 1, calmed: 1, oversized: 0 });
         assert_eq!(meter.take_told(), Told::default());
     }
 

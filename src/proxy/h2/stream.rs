@@ -181,7 +181,9 @@ impl Stream {
         let status = answer.status();
         // To a client that asked for a tunnel, every 2xx says that it is open.
         if status == 101 || (prepared.upgrade && status < 300) {
-            if let (101, Some(body)) = (status, tunnel.take()) {
+            let (response, raw) = answer.head();
+            let accepted = status == 101 && websocket::is_accepted(&scratch.head, response, raw);
+            if let (true, Some(body)) = (accepted, tunnel.take()) {
                 // A tunnel stays for hours, and its limit is that of the streams.
                 drop(admitted);
                 return self.tunnel(course, prepared, answer, body, asking.respond, scratch).await;

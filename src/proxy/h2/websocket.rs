@@ -10,11 +10,26 @@ use super::body::poll_data;
 use super::respond::poll_room;
 use crate::clock::{self, Micros};
 use crate::exchange::answer::Answer;
+use crate::http::fields;
+use crate::http::response::Response;
+use crate::http::websocket::accept;
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
 use crate::proxy::http::tunnel::Moved;
 use crate::upstream::connection::Pool;
+
+/// Whether a master that switches protocols has read the handshake (RFC 6455 section 4.1): its answer proves that with the key of
+/// the request, whose head this is. Over HTTP/2 there is neither, so that nobody but Baton can look.
+#[must_use]
+pub fn is_accepted(asked: &[u8], response: &Response, raw: &[u8]) -> bool {
+    let key = fields::lines(asked).find(|(name, _)| name.eq_ignore_ascii_case(b"sec-websocket-key"));
+    let mut proofs = response.fields(raw).filter(|(name, _)| name.eq_ignore_ascii_case(b"sec-websocket-accept"));
+    match (key, proofs.next(), proofs.next()) {
+        (Some((_, key)), Some((_, proof)), None) => proof == accept(key).as_bytes(),
+        _ => false,
+    }
+}
 
 /// From the client to the master.
 struct Up {
@@ -113,5 +128,24 @@ impl Down {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_proof_that_belongs_to_the_key_is_taken() {
+        let asked = b"GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let accepted = |lines: &str| {
+            let raw = format!("HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{lines}\r\n");
+            let mut response = Response::default();
+            response.parse(raw.as_bytes(), false).unwrap();
+            is_accepted(asked, &response, raw.as_bytes())
+        };
+        let proof = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+        assert!(accepted(proof));
+        assert!(!accepted("") && !accepted("Sec-WebSocket-Accept: x\r\n") && !accepted(&proof.repeat(2)));
     }
 }
