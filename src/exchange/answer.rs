@@ -6,10 +6,11 @@
 use std::task::{Context, Poll, ready};
 
 use super::sending::Sending;
-use super::{End, Failed, InFlight, Requester, UploadError, h2_head, others_usable};
+use super::{End, Failed, InFlight, Requester, UploadError, others_usable};
 use crate::clock;
 use crate::exchange::local::LocalUpstream;
 use crate::http::chunked::{self, ChunkedReader};
+use crate::http::h2_fields;
 use crate::http::request::Framing;
 use crate::http::response::Response;
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
@@ -190,7 +191,7 @@ impl Answer {
             && let Some(trailers) = stream.with_h2(|stream| stream.poll_trailers(cx))
         {
             filled = ready!(trailers).map(|trailers| {
-                h2_head::write_trailers(&trailers, &mut self.trailers);
+                h2_fields::write_trailers(&trailers, &mut self.trailers);
                 0
             });
         }

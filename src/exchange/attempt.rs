@@ -3,15 +3,13 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::task::Poll;
 
 use super::local::Local;
 use super::sending::Sending;
-use super::{ClientEnd, Requester, UploadError};
+use super::{ClientEnd, Requester};
 use crate::clock::{self, Micros};
 use crate::config::model;
 use crate::http::request::Framing;
-use crate::http::scan::HeadScan;
 use crate::net::watch::{Fired, Watched};
 use crate::telemetry::hot::{ConnectOutcome, MasterSlot, RetryReason};
 use crate::tls;
@@ -79,17 +77,6 @@ pub enum Broken {
     Client(ClientEnd),
 }
 
-enum Event {
-    Head(usize),
-    /// The connection ended, or broke.
-    Closed,
-    /// The master wants another certificate than Baton's.
-    Refused(io::Error),
-    Malformed,
-    Fired(Fired),
-    Client(ClientEnd),
-}
-
 impl Attempt<'_> {
     /// Makes the attempt, on a pooled connection unless `fresh`.
     pub async fn run<R: Requester>(&self, requester: &mut R, fresh: bool) -> Result<Answered, Broken> {
@@ -115,7 +102,7 @@ impl Attempt<'_> {
         let outcome = self.converse(&mut connection, requester, &mut got_byte).await;
         self.watched.wait_over();
         match outcome {
-            Ok((sending, latency)) => Ok(Answered { connection, sending, latency }),
+            Ok((waiting, now)) => Ok(waiting.answered(connection, now)),
             Err(Broken::Failed { failure: Failure::Reset, .. }) if connection.reused && !got_byte => Err(Broken::Stale),
             Err(broken) => Err(broken),
         }
@@ -173,7 +160,7 @@ impl Attempt<'_> {
     }
 
     /// Says why no connection of the kind configured comes about.
-    fn complain(&self, what: &str, problem: impl FnOnce() -> String) {
+    pub(super) fn complain(&self, what: &str, problem: impl FnOnce() -> String) {
         if self.pool.may_complain(clock::now()) {
             let address = self.pool.master.address();
             let known = self.settings.masters.iter().find(|master| master.address == *address);
@@ -182,111 +169,10 @@ impl Attempt<'_> {
         }
     }
 
-    /// Sends the request and reads up to the head of the final answer. Returns what is left to send, and the
-    /// latency.
-    async fn converse<R: Requester>(
-        &self,
-        connection: &mut Connection,
-        requester: &mut R,
-        got_byte: &mut bool,
-    ) -> Result<(Option<Sending>, Micros), Broken> {
+    /// Sets the watch to the end of this try, or of the exchange.
+    pub(super) fn arm(&self, since: Micros) {
         let per_try = clock::micros(self.settings.retry.per_try_timeout);
-        let mut sent_at = clock::now();
-        self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
-        let whole = requester.whole_body();
-        let mut sending = whole.is_none().then(|| Sending::new(self.framing == Framing::Chunked));
-        let writing = connection.stream.write_both(self.head, whole.unwrap_or_default());
-        match self.watched.guard(writing).await {
-            Ok(Ok(())) => {}
-            Ok(Err((_, written))) => return Err(broken(Failure::Reset, RetryReason::Reset, written > 0)),
-            Err(fired) => return Err(self.fired(fired, false)),
-        }
-        if sending.is_none() {
-            self.owe(sent_at);
-        }
-        let mut scan = HeadScan::default();
-        let mut interim_responses = 0;
-        loop {
-            let event = std::future::poll_fn(|cx| {
-                if let Some(fired) = self.watched.fired() {
-                    return Poll::Ready(Event::Fired(fired));
-                }
-                if let Some(upload) = &mut sending {
-                    match upload.poll(cx, requester, &connection.stream, self.watched) {
-                        Poll::Ready(Ok(())) => {
-                            sending = None;
-                            sent_at = clock::now();
-                            self.deadline.set(self.deadline.get().min(sent_at.saturating_add(self.timeout)));
-                            self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
-                            self.owe(sent_at);
-                        }
-                        Poll::Ready(Err(UploadError::Client(end))) => return Poll::Ready(Event::Client(end)),
-                        // The master may have answered before it closed its side: what it said is still to be read.
-                        Poll::Ready(Err(UploadError::Master)) | Poll::Pending => {}
-                    }
-                } else if requester.poll_gone(cx).is_ready() {
-                    return Poll::Ready(Event::Client(ClientEnd::Gone));
-                }
-                loop {
-                    match scan.find_end(connection.buffer.filled()) {
-                        Ok(Some(length)) => return Poll::Ready(Event::Head(length)),
-                        Ok(None) if connection.buffer.reserve(RESPONSE_HEAD_MAX) => {}
-                        _ => return Poll::Ready(Event::Malformed),
-                    }
-                    match connection.buffer.poll_fill(cx, &connection.stream) {
-                        Poll::Ready(Err(error))
-                            if !*got_byte && !connection.reused && tls::client::is_refusal(&error) =>
-                        {
-                            return Poll::Ready(Event::Refused(error));
-                        }
-                        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Event::Closed),
-                        Poll::Ready(Ok(_)) => {
-                            if !*got_byte {
-                                *got_byte = true;
-                                self.pool.master.touched(clock::now());
-                                self.watched.wait_over();
-                            }
-                        }
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
-            })
-            .await;
-            let length = match event {
-                Event::Head(length) => length,
-                Event::Closed => return Err(broken(Failure::Reset, RetryReason::Reset, true)),
-                Event::Refused(error) => {
-                    self.complain("TLS", || tls::client::problem(&error));
-                    return Err(broken(Failure::ConnectOther, RetryReason::Connect, false));
-                }
-                Event::Malformed => return Err(broken(Failure::BadResponse, RetryReason::Reset, true)),
-                Event::Fired(fired) => {
-                    let client_paused = sending.as_ref().is_some_and(|upload| !upload.waits_for_master());
-                    return Err(self.fired(fired, client_paused));
-                }
-                Event::Client(end) => return Err(Broken::Client(end)),
-            };
-            let now = clock::now();
-            self.pool.master.touched(now);
-            let raw = &connection.buffer.filled()[..length];
-            if connection.response.parse(raw, self.to_head).is_err() {
-                return Err(broken(Failure::BadResponse, RetryReason::Reset, true));
-            }
-            if !connection.response.is_interim() {
-                return Ok((sending, now.saturating_sub(sent_at)));
-            }
-            interim_responses += 1;
-            if interim_responses > INTERIM_RESPONSES_MAX {
-                return Err(broken(Failure::BadResponse, RetryReason::Reset, true));
-            }
-            match self.watched.guard(requester.interim(&connection.response, raw)).await {
-                Ok(passed) => passed.map_err(Broken::Client)?,
-                // It does not read.
-                Err(_) => return Err(Broken::Client(ClientEnd::Gone)),
-            }
-            connection.buffer.consume(length);
-            scan = HeadScan::default();
-        }
+        self.watched.arm(since.saturating_add(per_try).min(self.deadline.get()));
     }
 
     /// From here on the master owes its first byte.

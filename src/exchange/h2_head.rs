@@ -7,7 +7,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 
-use crate::http::fields::{Known, forbidden_in_trailers, is_name};
+use crate::http::fields::Known;
+use crate::http::h2_fields::write_line;
 use crate::http::request::FIELDS_MAX;
 use crate::http::websocket::accept;
 
@@ -90,9 +91,7 @@ pub fn write_response(response: &Response<()>, ended: bool, out: &mut Vec<u8>) {
 /// Writes the head of an answer that opens a WebSocket.
 pub fn write_switching(response: &Response<()>, accept: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n");
-    out.extend_from_slice(b"sec-websocket-accept: ");
-    out.extend_from_slice(accept.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    write_line(b"sec-websocket-accept", accept.as_bytes(), out);
     for (name, value) in response.headers() {
         let framing = |known: Known| known.is_hop_by_hop() || known == Known::ContentLength;
         if !Known::of(name.as_str()).is_some_and(framing) && name != "sec-websocket-accept" {
@@ -102,36 +101,8 @@ pub fn write_switching(response: &Response<()>, accept: &str, out: &mut Vec<u8>)
     out.extend_from_slice(b"\r\n");
 }
 
-/// Trailers as header lines, without those that must not come so late.
-pub fn write_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
-    for (name, value) in trailers {
-        if is_name(name.as_str()) && !forbidden_in_trailers(name.as_str()) {
-            line(name, value, out);
-        }
-    }
-}
-
-/// Header lines as trailers; what HTTP/2 cannot say is left out.
-#[must_use]
-pub fn trailers(lines: &[u8]) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    for line in lines.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        let name = HeaderName::from_bytes(&line[..colon]);
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            let _ = trailers.try_append(name, value);
-        }
-    }
-    trailers
-}
-
 fn line(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    write_line(name.as_str().as_bytes(), value.as_bytes(), out);
 }
 
 #[cfg(test)]
@@ -192,17 +163,5 @@ mod tests {
         assert_eq!(parsed(&response, true, true).0.framing.0, Framing::None);
         response.headers_mut().insert("content-length", HeaderValue::from_static("7"));
         assert_eq!(parsed(&response, false, false).0.framing.0, Framing::Length(7));
-    }
-
-    #[test]
-    fn trailers_come_out_as_they_went_in_but_for_those_that_come_too_late() {
-        let mut sent = HeaderMap::new();
-        sent.insert("grpc-status", HeaderValue::from_static("0"));
-        sent.insert("content-length", HeaderValue::from_static("9"));
-        let mut lines = Vec::new();
-        write_trailers(&sent, &mut lines);
-        assert_eq!(lines, b"grpc-status: 0\r\n");
-        sent.remove("content-length");
-        assert_eq!(trailers(&lines), sent);
     }
 }

@@ -23,6 +23,7 @@ pub mod h2_head;
 pub mod headers;
 pub mod load;
 pub mod local;
+mod own;
 pub mod pick;
 mod place;
 pub mod redirect;
@@ -30,6 +31,7 @@ pub mod rewrite;
 pub mod rules;
 pub mod sending;
 mod shared;
+mod waiting;
 pub mod whole;
 
 use std::cell::Cell;

@@ -6,9 +6,10 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use super::{Part, Requester, UploadError, h2_head};
+use super::{Part, Requester, UploadError};
 use crate::clock;
 use crate::http::chunked::write_chunk_size;
+use crate::http::h2_fields;
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
 use crate::upstream::connection::Pool;
@@ -93,7 +94,8 @@ impl Sending {
             Part::Data(data) => (data, LINE_END),
             Part::End { trailers } if !self.chunked => {
                 self.ended = true;
-                let finished = to.with_h2(|stream| stream.finish(h2_head::trailers(trailers)));
+                // They were HTTP/2's when they came, or were checked as those of HTTP/1.1 are; what it cannot say is left out.
+                let finished = to.with_h2(|stream| stream.finish(h2_fields::trailers(trailers).unwrap_or_default()));
                 return Poll::Ready(finished.transpose().map(|_| 0));
             }
             Part::End { trailers } => (trailers, LINE_END),

@@ -9,15 +9,15 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::Reason;
 
-use super::attempt::{Answered, Attempt, Broken, INTERIM_RESPONSES_MAX, broken};
+use super::attempt::{Answered, Attempt, Broken, broken};
 use super::h2_head::Spoken;
 use super::sending::Sending;
-use super::{ClientEnd, Requester, UploadError, h2_head};
+use super::waiting::{Cut, Waiting};
+use super::{Requester, h2_head};
 use crate::clock;
 use crate::http::response::Response;
 use crate::net::h2_stream::H2Stream;
 use crate::net::stream::Stream;
-use crate::net::watch::Fired;
 use crate::telemetry::hot::RetryReason;
 use crate::upstream::connection::Connection;
 use crate::upstream::links::Lease;
@@ -27,8 +27,7 @@ enum Event {
     Interim(http::Response<()>),
     Head(Box<http::Response<h2::RecvStream>>),
     Broke(h2::Error),
-    Fired(Fired),
-    Client(ClientEnd),
+    Cut(Cut),
 }
 
 /// What the end of a stream says about its request.
@@ -62,9 +61,8 @@ impl Attempt<'_> {
         requester: &mut R,
         fresh: bool,
     ) -> Result<Answered, Broken> {
-        let per_try = clock::micros(self.settings.retry.per_try_timeout);
-        let mut sent_at = clock::now();
-        self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
+        let sent_at = clock::now();
+        self.arm(sent_at);
         let scheme = if self.pool.tls.is_some() { "https" } else { "http" };
         let mut sender = lease.sender();
         let Some(Spoken { request, websocket }) = h2_head::request(self.head, scheme)
@@ -82,32 +80,13 @@ impl Attempt<'_> {
             // If the stream has ended, its answer says why.
             let _ = stream.send_all(Bytes::copy_from_slice(body));
         }
-        let mut sending = whole.is_none().then(|| Sending::new(false));
-        if sending.is_none() {
-            self.owe(sent_at);
-        }
+        let sending = whole.is_none().then(|| Sending::new(false));
+        let mut waiting = Waiting::new(self, sent_at, sending);
         let mut connection = Connection::over(Stream::h2(stream), &self.local.stock);
-        let mut interim_responses = 0;
         loop {
             let event = std::future::poll_fn(|cx| {
-                if let Some(fired) = self.watched.fired() {
-                    return Poll::Ready(Event::Fired(fired));
-                }
-                if let Some(upload) = &mut sending {
-                    match upload.poll(cx, requester, &connection.stream, self.watched) {
-                        Poll::Ready(Ok(())) => {
-                            sending = None;
-                            sent_at = clock::now();
-                            self.deadline.set(self.deadline.get().min(sent_at.saturating_add(self.timeout)));
-                            self.watched.arm(sent_at.saturating_add(per_try).min(self.deadline.get()));
-                            self.owe(sent_at);
-                        }
-                        Poll::Ready(Err(UploadError::Client(end))) => return Poll::Ready(Event::Client(end)),
-                        // What the master said to that is still to be read.
-                        Poll::Ready(Err(UploadError::Master)) | Poll::Pending => {}
-                    }
-                } else if requester.poll_gone(cx).is_ready() {
-                    return Poll::Ready(Event::Client(ClientEnd::Gone));
+                if let Poll::Ready(cut) = waiting.poll(cx, requester, &connection.stream) {
+                    return Poll::Ready(Event::Cut(cut));
                 }
                 if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
                     return Poll::Ready(Event::Interim(interim));
@@ -139,29 +118,20 @@ impl Attempt<'_> {
                     connection.buffer.put(&raw);
                     connection.stream.with_h2(|stream| stream.receive(from));
                     connection.lease = Some(lease);
-                    return Ok(Answered { connection, sending, latency: now.saturating_sub(sent_at) });
+                    return Ok(waiting.answered(connection, now));
                 }
                 Event::Interim(head) => {
                     self.pool.master.touched(now);
                     self.watched.wait_over();
-                    interim_responses += 1;
                     let (mut raw, mut interim) = (Vec::new(), Response::default());
                     h2_head::write_response(&head, false, &mut raw);
-                    if interim_responses > INTERIM_RESPONSES_MAX || interim.parse(&raw, self.to_head).is_err() {
+                    if interim.parse(&raw, self.to_head).is_err() {
                         return Err(broken(Failure::BadResponse, RetryReason::Reset, true));
                     }
-                    match self.watched.guard(requester.interim(&interim, &raw)).await {
-                        Ok(passed) => passed.map_err(Broken::Client)?,
-                        // It does not read.
-                        Err(_) => return Err(Broken::Client(ClientEnd::Gone)),
-                    }
+                    waiting.interim(requester, &interim, &raw).await?;
                 }
-                Event::Broke(error) => return Err(self.judge_end(&error, &lease, fresh, interim_responses > 0)),
-                Event::Fired(fired) => {
-                    let client_paused = sending.as_ref().is_some_and(|upload| !upload.waits_for_master());
-                    return Err(self.fired(fired, client_paused));
-                }
-                Event::Client(end) => return Err(Broken::Client(end)),
+                Event::Broke(error) => return Err(self.judge_end(&error, &lease, fresh, waiting.heard())),
+                Event::Cut(cut) => return Err(waiting.cut(cut)),
             }
         }
     }

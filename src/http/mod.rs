@@ -6,6 +6,7 @@
 pub mod chunked;
 pub mod client_address;
 pub mod fields;
+pub mod h2_fields;
 pub mod path;
 pub mod plain;
 pub mod problem;

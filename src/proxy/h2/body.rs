@@ -14,6 +14,7 @@ use super::head;
 use crate::clock::{self, Micros};
 use crate::exchange::load::Load;
 use crate::exchange::{ClientEnd, Part, Requester};
+use crate::http::h2_fields;
 use crate::http::response::Response;
 use crate::limits::pace::Pace;
 use crate::net::watch::Watched;
@@ -79,7 +80,7 @@ impl Upload {
                 None => {
                     let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| ClientEnd::Gone)?;
                     if let Some(trailers) = trailers {
-                        head::write_trailers(&trailers, &mut self.trailers);
+                        h2_fields::write_trailers(&trailers, &mut self.trailers);
                     }
                     self.ended = true;
                 }

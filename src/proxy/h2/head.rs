@@ -4,10 +4,11 @@
 //! it leaves open is decided here, before any of it becomes bytes: nothing in a value can begin another line, and a request
 //! names one host.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 
 use crate::http::fields::{self, Known};
+use crate::http::h2_fields::{append, write_line};
 use crate::http::request::Framing;
 use crate::http::response::{Response, write_decimal};
 
@@ -59,12 +60,12 @@ pub fn write_request<B>(request: &Request<B>, ended: bool, key: &[u8], out: &mut
         }
         out.extend_from_slice(path.as_bytes());
     }
-    line(b" HTTP/1.1\r\nHost", host, out);
+    write_line(b" HTTP/1.1\r\nHost", host, out);
     write_fields(request.headers(), asked, out)?;
     match (asked, content_length(request.headers())?) {
         (Asked::WebSocket, None) => {
             out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
-            line(b"Sec-WebSocket-Key", key, out);
+            write_line(b"Sec-WebSocket-Key", key, out);
         }
         (Asked::WebSocket, Some(_)) => return Err(Unfit::Malformed("Content-Length in a CONNECT request")),
         (Asked::Plain, Some(length)) if ended && length > 0 => {
@@ -76,7 +77,7 @@ pub fn write_request<B>(request: &Request<B>, ended: bool, key: &[u8], out: &mut
             out.extend_from_slice(b"\r\n");
         }
         (Asked::Plain, None) if ended => {}
-        (Asked::Plain, None) => line(b"Transfer-Encoding", b"chunked", out),
+        (Asked::Plain, None) => write_line(b"Transfer-Encoding", b"chunked", out),
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -128,7 +129,7 @@ fn write_fields(headers: &HeaderMap, asked: Asked, out: &mut Vec<u8>) -> Result<
             ) => return Err(Unfit::Malformed("a header field that HTTP/2 does not have")),
             _ if *name == COOKIE => {}
             _ if asked == Asked::WebSocket && name.as_str() == "sec-websocket-key" => {}
-            _ => line(name.as_str().as_bytes(), value, out),
+            _ => write_line(name.as_str().as_bytes(), value, out),
         }
     }
     // RFC 9113 section 8.2.3: crumbs of a cookie are one field in HTTP/1.1.
@@ -143,13 +144,6 @@ fn write_fields(headers: &HeaderMap, asked: Asked, out: &mut Vec<u8>) -> Result<
         out.extend_from_slice(b"\r\n");
     }
     Ok(())
-}
-
-fn line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// The head of a response as HTTP/2 has it; `raw` is what was parsed. A 101 becomes the 200 that answers extended CONNECT.
@@ -174,37 +168,12 @@ fn with_fields<'b>(
     let mut head = http::Response::new(());
     *head.status_mut() = StatusCode::from_u16(if switching { 200 } else { response.status }).ok()?;
     let headers = head.headers_mut();
-    for (name, value) in fields {
-        let name = HeaderName::from_bytes(name).ok()?;
-        if !(switching && name.as_str() == "sec-websocket-accept") {
-            headers.try_append(name, HeaderValue::from_bytes(value).ok()?).ok()?;
-        }
-    }
+    let proof = |name: &[u8]| switching && name.eq_ignore_ascii_case(b"sec-websocket-accept");
+    append(fields.filter(|(name, _)| !proof(name)), headers)?;
     if let Framing::Length(length) = response.framing.0 {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Some(head)
-}
-
-/// Trailer lines as fields. `None` when they hold what HTTP/2 cannot say.
-#[must_use]
-pub fn trailers(lines: &[u8]) -> Option<HeaderMap> {
-    let mut trailers = HeaderMap::new();
-    for (name, value) in fields::lines(lines) {
-        trailers.try_append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?).ok()?;
-    }
-    Some(trailers)
-}
-
-/// Writes a client's trailers as lines, without fields that must not stand there.
-pub fn write_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
-    for (name, value) in trailers {
-        let safe =
-            fields::is_name(name.as_str()) && !value.as_bytes().iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
-        if safe && *name != TE && !fields::forbidden_in_trailers(name.as_str()) {
-            line(name.as_str().as_bytes(), value.as_bytes(), out);
-        }
-    }
 }
 
 #[cfg(test)]

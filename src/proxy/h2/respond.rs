@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::model::HeaderRules;
 use crate::exchange::answer::{Answer, Passed, Piece};
 use crate::exchange::rules;
+use crate::http::h2_fields;
 use crate::http::request::Framing;
 use crate::http::response::Onward;
 use crate::limits::pace::Pace;
@@ -89,7 +90,7 @@ async fn body(
                 return stream.send_data(Bytes::new(), true).map_err(|_| Passed::ClientGone);
             }
             Some(Piece::End { trailers }) => {
-                let trailers = head::trailers(trailers).ok_or(Passed::CutShort)?;
+                let trailers = h2_fields::trailers(trailers).ok_or(Passed::CutShort)?;
                 return stream.send_trailers(trailers).map_err(|_| Passed::ClientGone);
             }
             None => {

@@ -47,7 +47,7 @@ async fn two_upgrades_lose_no_stream_and_ask_no_master_twice() {
     for master in &masters {
         served += master.seen().await.requests;
     }
-    assert_eq!(served as u64, answered.load(Ordering::Relaxed));
+    assert_eq!(served, answered.load(Ordering::Relaxed));
     line.stop().await;
 }
 
