@@ -70,7 +70,8 @@ impl Audit {
             Outcome::Failed(why) => ("failed", &**why),
         };
         let (before, after) = (before.to_string(), after.to_string());
-        tracing::info!(who, role, from, action, target, reason, before, after, outcome = word, why, "audit");
+        // `target` is what the log itself calls the part of the program that says it.
+        tracing::info!(who, role, from, action, object = target, reason, before, after, outcome = word, why, "audit");
     }
 
     /// Appends that a request was refused for who asked, unless there are too many of these.

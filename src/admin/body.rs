@@ -7,6 +7,22 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
+/// Longest reason for a change, in characters.
+const REASON_CHARS_MAX: usize = 300;
+
+/// Why somebody changes something, as the audit trail keeps it.
+///
+/// # Errors
+/// It is too long, or more than a line.
+pub fn reason_of(given: Option<&str>) -> Result<String, Problem> {
+    let reason = given.unwrap_or_default();
+    if reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control) {
+        let detail = format!("reason: one line of up to {REASON_CHARS_MAX} characters");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
+    Ok(reason.to_owned())
+}
+
 /// A body of JSON, of at most [`super::BODY_BYTES_MAX`].
 #[derive(Debug)]
 pub struct Body<T>(pub T);

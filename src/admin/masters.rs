@@ -8,14 +8,12 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use super::access::Caller;
-use super::body::Body;
+use super::body::{Body, reason_of};
 use super::problem::Problem;
+use super::role::Role;
 use super::view::{OperatorStateSet, SetOperatorState};
 use super::{AdminState, NoSuchMaster};
 use crate::audit::{Entry, Outcome};
-
-/// Longest reason, in characters.
-const REASON_CHARS_MAX: usize = 300;
 
 pub async fn set_operator_state(
     State(state): State<Arc<AdminState>>,
@@ -23,15 +21,11 @@ pub async fn set_operator_state(
     Path((upstream, master)): Path<(String, String)>,
     Body(asked): Body<SetOperatorState>,
 ) -> Result<Json<OperatorStateSet>, Problem> {
-    let reason = asked.reason.unwrap_or_default();
-    if reason.chars().count() > REASON_CHARS_MAX || reason.chars().any(char::is_control) {
-        let detail = format!("reason: one line of up to {REASON_CHARS_MAX} characters");
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
-    }
+    let reason = reason_of(asked.reason.as_deref())?;
     let done = state.operations.set_operator_state(&upstream, &master, asked.state);
     state.audit.record(&Entry {
         who: &caller.name,
-        role: caller.role.map(super::role::Role::word),
+        role: caller.role.map(Role::word),
         from: &caller.peer.to_string(),
         action: "operator-state",
         target: &format!("upstreams/{upstream}/masters/{master}"),

@@ -5,13 +5,16 @@
 
 mod access;
 mod body;
+mod dead_letters;
 mod gauges;
 pub mod keys;
 mod masters;
 mod page;
 mod problem;
+mod query;
 pub mod role;
 mod server;
+mod spool;
 mod state;
 pub mod table;
 pub mod token;
@@ -19,28 +22,25 @@ pub mod view;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 pub use problem::{Document, Problem};
 pub use server::{Admin, Listener, start};
 
 use crate::audit::Audit;
+use crate::spool::store::Store;
 use crate::telemetry::Telemetry;
 use token::Keyring;
 use view::{OperatorState, StatusView};
 
 /// Nothing that this API takes is larger.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-
-/// From the end of a request's headers to the start of its answer, the arrival of its body included.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the admin API learns the present state. Calls come from the admin thread and may take some milliseconds, but must
 /// not wait for the network or a disk.
@@ -50,6 +50,9 @@ pub trait Source: Send + Sync {
 
     /// Whether this process can take traffic; otherwise the reasons, as sentences.
     fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// The store of messages, where there is one.
+    fn store(&self) -> Option<Store>;
 }
 
 /// What operators can do to the running proxy. As with [`Source`], nothing here waits.
@@ -106,7 +109,6 @@ pub fn router(state: Arc<AdminState>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn(harden))
         .with_state(state)
 }
@@ -117,15 +119,6 @@ async fn not_found(uri: Uri) -> Problem {
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
-}
-
-/// Ends what takes too long: a client that sends its body slowly must not keep its place.
-async fn in_time(request: Request, next: Next) -> Response {
-    let too_slow = || {
-        let detail = format!("the request took longer than {} s", REQUEST_TIMEOUT.as_secs());
-        Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
-    };
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| too_slow())
 }
 
 /// Answers describe a moment and are for no other site to embed.

@@ -2,14 +2,18 @@
 //! there is no path without a rule.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::Method;
-use axum::middleware;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 
+use super::problem::Problem;
 use super::role::{Need, Role};
-use super::{AdminState, access, masters, page, state};
+use super::{AdminState, access, dead_letters, masters, page, spool, state};
 
 /// One method of one path.
 pub struct Endpoint {
@@ -17,8 +21,15 @@ pub struct Endpoint {
     /// With `{names}` for what varies.
     pub path: &'static str,
     pub need: Need,
+    /// From the end of a request's headers to the start of its answer, the arrival of its body included.
+    patience: Duration,
     handler: MethodRouter<Arc<AdminState>>,
 }
+
+/// What most requests may take: a client that sends its body slowly must not keep its place.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What may go through every stored message.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 const OPEN: Need = Need::Nothing;
 const VIEWER: Need = Need::Role(Role::Viewer);
@@ -38,6 +49,12 @@ pub fn endpoints() -> Vec<Endpoint> {
             OPERATOR,
             on(MethodFilter::POST, masters::set_operator_state),
         ),
+        read("/api/v1/spool", VIEWER, get(spool::summary)),
+        read("/api/v1/spool/messages", VIEWER, get(spool::messages)),
+        read("/api/v1/dead-letters", VIEWER, get(dead_letters::list)),
+        read("/api/v1/dead-letters/{id}", VIEWER, get(dead_letters::show)),
+        change("/api/v1/dead-letters/replay", OPERATOR, on(MethodFilter::POST, dead_letters::replay)).long(),
+        change("/api/v1/dead-letters/discard", OPERATOR, on(MethodFilter::POST, dead_letters::discard)).long(),
     ]
 }
 
@@ -45,14 +62,30 @@ pub fn endpoints() -> Vec<Endpoint> {
 pub(super) fn router(state: &Arc<AdminState>) -> Router<Arc<AdminState>> {
     endpoints().into_iter().fold(Router::new(), |router, endpoint| {
         let guard = middleware::from_fn_with_state((Arc::clone(state), endpoint.need), access::guard);
-        router.route(endpoint.path, endpoint.handler.route_layer(guard))
+        let in_time = middleware::from_fn_with_state(endpoint.patience, in_time);
+        router.route(endpoint.path, endpoint.handler.route_layer(guard).route_layer(in_time))
     })
 }
 
+/// Ends what takes too long.
+async fn in_time(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+    let too_slow = |_| {
+        let detail = format!("the request took longer than {} s", patience.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+    };
+    tokio::time::timeout(patience, next.run(request)).await.unwrap_or_else(too_slow)
+}
+
+impl Endpoint {
+    fn long(self) -> Self {
+        Self { patience: LONG_PATIENCE, ..self }
+    }
+}
+
 fn read(path: &'static str, need: Need, handler: MethodRouter<Arc<AdminState>>) -> Endpoint {
-    Endpoint { method: Method::GET, path, need, handler }
+    Endpoint { method: Method::GET, path, need, patience: PATIENCE, handler }
 }
 
 fn change(path: &'static str, need: Need, handler: MethodRouter<Arc<AdminState>>) -> Endpoint {
-    Endpoint { method: Method::POST, path, need, handler }
+    Endpoint { method: Method::POST, path, need, patience: PATIENCE, handler }
 }

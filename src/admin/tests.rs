@@ -1,3 +1,5 @@
+mod spool;
+
 use super::*;
 use crate::telemetry::hot::ListenerSlot;
 use crate::upstream::admission::{self, Admission};
@@ -13,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Fixed {
     ready: AtomicBool,
+    store: Option<Store>,
 }
 
 impl Source for Fixed {
@@ -59,6 +62,10 @@ impl Source for Fixed {
             spool: SpoolView::default(),
             access_log_dropped: AccessLogDropped { queue_full: 7, write_error: 0 },
         }
+    }
+
+    fn store(&self) -> Option<Store> {
+        self.store.clone()
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {
@@ -125,7 +132,11 @@ fn running() -> Running {
 }
 
 fn running_with(patience: server::Patience) -> Running {
-    let source = Arc::new(Fixed { ready: AtomicBool::new(true) });
+    running_on(None, patience)
+}
+
+fn running_on(store: Option<Store>, patience: server::Patience) -> Running {
+    let source = Arc::new(Fixed { ready: AtomicBool::new(true), store });
     let telemetry = Arc::new(Telemetry::new().unwrap());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -480,7 +491,7 @@ fn a_unix_socket_serves_the_same() {
     let path = std::env::temp_dir().join(format!("baton-admin-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let source = Arc::new(Fixed { ready: AtomicBool::new(true) });
+    let source = Arc::new(Fixed { ready: AtomicBool::new(true), store: None });
     let state = state(&source, &Arc::new(Telemetry::new().unwrap()));
     let admin = start(Listener::Unix(listener), state).unwrap();
     let stream = std::os::unix::net::UnixStream::connect(&path).unwrap();

@@ -3,7 +3,11 @@
 //! Apart from the types inside, so that those can change while clients keep working. Fields are added, never renamed or
 //! removed; a client ignores those it does not know.
 
+mod spool;
+
 use serde::{Deserialize, Serialize};
+
+pub use spool::*;
 
 use crate::telemetry::registry::Registry;
 use crate::upstream::admission;

@@ -3,7 +3,9 @@
 //! Each group of commands is a file that turns an answer into text for people; `--json` prints the answer as it came.
 
 mod client;
+mod dead_letters;
 mod masters;
+mod spool;
 mod status;
 mod table;
 
@@ -15,6 +17,9 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use client::{Client, Target};
+use table::{Table, printable};
+
+use crate::admin::view::{OperatorState, Page};
 
 /// Where the admin API is, unless it is said.
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9900";
@@ -49,6 +54,11 @@ enum Command {
     Ready(masters::Args),
     /// Nothing for a master any more, and no probes
     Maintenance(masters::Args),
+    /// Show what is stored and not yet delivered
+    Spool(spool::Args),
+    /// Messages that were given up
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
 }
 
 /// Why a command came to nothing.
@@ -115,10 +125,48 @@ async fn run(args: Args) -> Result<Answer, Failure> {
     let client = Client::new(target, args.token.or_else(|| from_environment("BATON_TOKEN")))?;
     match args.command {
         Command::Status => status::run(&client).await,
-        Command::Drain(args) => masters::run(&client, &args, crate::admin::view::OperatorState::Drain).await,
-        Command::Ready(args) => masters::run(&client, &args, crate::admin::view::OperatorState::Ready).await,
-        Command::Maintenance(args) => {
-            masters::run(&client, &args, crate::admin::view::OperatorState::Maintenance).await
+        Command::Drain(args) => masters::run(&client, &args, OperatorState::Drain).await,
+        Command::Ready(args) => masters::run(&client, &args, OperatorState::Ready).await,
+        Command::Maintenance(args) => masters::run(&client, &args, OperatorState::Maintenance).await,
+        Command::Spool(args) => spool::run(&client, &args).await,
+        Command::DeadLetters(command) => dead_letters::run(&client, &command).await,
+    }
+}
+
+/// The path of one page of a list.
+fn page_path(path: &str, filters: &[(&str, Option<&str>)], limit: usize, cursor: Option<&str>) -> String {
+    let mut path = format!("{path}?limit={limit}");
+    for (name, value) in filters.iter().copied().chain([("cursor", cursor)]) {
+        let Some(value) = value else { continue };
+        path.push_str(&format!("&{name}="));
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                path.push(char::from(byte));
+            } else {
+                path.push_str(&format!("%{byte:02X}"));
+            }
         }
+    }
+    path
+}
+
+/// A page as text, with how to get the next one.
+fn page_text<T>(table: &Table, page: &Page<T>, nothing: &str) -> String {
+    let mut text = if page.items.is_empty() { format!("{nothing}\n") } else { table.text() };
+    if let Some(next) = &page.next {
+        text.push_str(&format!("there is more: --cursor {}\n", printable(next)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_one_parameter_whatever_is_in_it() {
+        let filters = [("upstream", Some("bots")), ("account", Some("a&b=%c")), ("reason", None)];
+        let path = page_path("/x", &filters, 7, Some("17-4"));
+        assert_eq!(path, "/x?limit=7&upstream=bots&account=a%26b%3D%25c&cursor=17-4");
     }
 }

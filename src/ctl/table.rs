@@ -67,6 +67,18 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Bytes in the unit that leaves up to four digits: `812 B`, `1.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +98,12 @@ mod tests {
         table.row(&["a\n\u{1b}[31mb".into()]);
         assert_eq!(table.text().lines().count(), 2);
         assert!(!table.text().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn sizes_have_the_largest_unit_below_them() {
+        let texts = [0, 1023, 1024, 1_300_000, 5 << 40].map(size);
+        assert_eq!(texts, ["0 B", "1023 B", "1.0 KiB", "1.2 MiB", "5.0 TiB"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::admin::view::{
 };
 use crate::config::model;
 use crate::snapshot::Upstream;
+use crate::spool::store::Store;
 use crate::tls::certificate::Facts;
 use crate::tls::issued::Progress;
 use crate::upstream::admission::Tier;
@@ -48,6 +49,10 @@ impl Source for Control {
             spool: self.store().map_or_else(SpoolView::default, |store| super::spool::view(&store)),
             access_log_dropped: AccessLogDropped { queue_full: dropped.queue_full, write_error: dropped.write_error },
         }
+    }
+
+    fn store(&self) -> Option<Store> {
+        None
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {

@@ -75,11 +75,11 @@ async fn masters_are_taken_out_and_back_under_load_without_a_failed_request() {
     }
     let report = load.stop().await;
     assert_eq!(report.failed, 0, "{:?}", report.by_status);
-    let said = baton.process.said(Stream::Err);
     for part in
         ["\"action\":\"operator-state\"", "\"who\":\"ann\"", "\"reason\":\"a new disk\"", "\"outcome\":\"done\""]
     {
-        assert!(said.contains(part), "{part} is not in {said}");
+        let expected = format!("{part} in the log");
+        eventually(&expected, async || baton.process.said(Stream::Err).contains(part).then_some(())).await;
     }
 }
 
@@ -169,6 +169,12 @@ async fn what_goes_wrong_is_said_with_the_way_out() {
         (&here, Some(&operator), &["drain", "a/b", "--upstream", "bots"], 2, "a/b is no name"),
         (&here, None, &["drain"], 2, "<MASTER>"),
         (&here, None, &["dance"], 2, "unrecognized subcommand"),
+        (&here, None, &["spool"], 1, "there is no spool"),
+        (&here, Some(&operator), &["dead-letters", "replay", "1"], 1, "there is no spool"),
+        (&here, Some(&operator), &["dead-letters", "replay"], 2, "say which"),
+        (&here, Some(&operator), &["dead-letters", "discard", "--all"], 2, "--yes"),
+        (&here, Some(&operator), &["dead-letters", "discard", "1", "--all", "--yes"], 2, "cannot be used with"),
+        (&here, Some(&operator), &["dead-letters", "list", "--reason", "boredom"], 2, "attempts, masters, expired"),
         (&nowhere, None, &["status"], 1, "nobody answers at"),
         ("unix:/nowhere/baton.sock", None, &["status"], 1, "nobody answers at unix:/nowhere/baton.sock"),
         ("https://127.0.0.1:1", None, &["status"], 2, "https is not spoken"),
