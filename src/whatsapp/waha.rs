@@ -79,7 +79,8 @@ pub fn decode<'a>(body: &'a [u8], into: &mut Vec<Update<'a>>) -> Result<(), Unde
     update.id = id(&update, message.clone(), envelope.take(), payload.ack.take(), participant.as_deref());
     let (from, to) = (payload.from.take(), payload.to.take());
     let group = payload.group.take().or_else(|| from.clone().filter(|from| is_shared(from)));
-    let other = if from_me { to } else { from };
+    // Acknowledgements of some engines have the other person in `from`, and no `to`.
+    let other = if from_me { to.or(from) } else { from };
     // An event about a chat (presence) has its JID for an id.
     let about = message.filter(|id| kind == Kind::Event && id.contains('@') && !id.contains('_'));
     let alt = if from_me { payload.recipient_alt.take() } else { payload.sender_alt.take() };
@@ -225,6 +226,10 @@ mod tests {
             ))
         };
         assert_eq!((&*ack(r#""ack":2"#).id, &*ack(r#""ack":2"#).kind), ("true_1_A|message.ack|2", "Status"));
+        let short = read(
+            r#"{"event":"message.ack","session":"s","payload":{"id":"true_1_A","from":"1@c.us","participant":null,"fromMe":true,"ack":3}}"#,
+        );
+        assert_eq!(short.names, ["1@c.us"]);
         assert_eq!(ack(r#""ack":3,"participant":"5@c.us""#).id, "true_1_A|message.ack|3 5@c.us");
     }
 
