@@ -214,8 +214,9 @@ shape! {
         min_rate: Throughput = "512B/s",
         /// A connection without a request is closed after this time.
         idle_timeout: Time = "60s",
-        /// After this time a connection is closed behind its next answer, which says so. Tunnels are left alone. `0s` keeps it for
-        /// as long as it is used.
+        /// After this time a connection is closed behind its next answer, which says so. Tunnels are left alone. One of a `tcp`
+        /// listener is closed then whatever passes, since nobody knows where its messages end. `0s` keeps it for as long as it is
+        /// used.
         lifetime: TimeOrZero = "0s",
         /// After this many requests a connection is closed behind the last answer, which says so. 0 is any number.
         requests_per_connection: Int<0, 1_000_000_000> = "0",

@@ -278,6 +278,8 @@ words! {
         MasterReset = "master-reset",
         /// No byte either way for `limits.tunnel_timeout`.
         Idle = "idle",
+        /// It had been open for `limits.lifetime`.
+        Lifetime = "lifetime",
         /// The master was given up, and its connections were to be closed.
         MasterFailed = "master-failed",
         /// No connection to the master came about, and it was the last that was tried.

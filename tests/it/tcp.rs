@@ -450,6 +450,31 @@ async fn a_connection_without_a_byte_for_long_is_closed_and_one_with_bytes_is_no
 }
 
 #[tokio::test]
+async fn a_connection_that_has_had_its_time_is_closed_although_bytes_pass() {
+    let _machine = among_others().await;
+    let master = named("a").await;
+    let baton = Baton::start(&tcp().master("a", master, "").listener("limits: { lifetime: 500ms }")).await;
+    let before = Instant::now();
+    let mut client = TcpStream::connect(baton.address()).await.unwrap();
+    let (mut bytes, mut passed) = ([0; 64], 0);
+    // An echo of each byte, until the end.
+    while let Ok(count @ 1..) = timeout(SOON, client.read(&mut bytes)).await.expect("bytes or the end in time") {
+        passed += count;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if client.write_all(b"x").await.is_err() {
+            break;
+        }
+    }
+    assert!(before.elapsed() >= Duration::from_millis(450), "{:?}", before.elapsed());
+    assert!(passed > 3, "{passed} bytes passed");
+    eventually("its end is counted", async || {
+        (baton.metric("baton_tcp_connections_total", &[("end", "lifetime")]).await == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(greeted(baton.address()).await.0, "a");
+}
+
+#[tokio::test]
 async fn a_master_killed_in_the_middle_of_a_transfer_breaks_that_connection_alone() {
     let _machine = among_others().await;
     let (dying, living) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), named("b").await);

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::direction::Direction;
 use super::relay::Relay;
@@ -77,9 +78,14 @@ impl Connection {
         };
         told.master = Some((dialled.master, dialled.place.pool().clone()));
         told.attempts = dialled.attempts;
-        let idle = clock::micros(listener.limits.tunnel_timeout);
+        let limits = &listener.limits;
+        let until = match limits.lifetime {
+            Duration::ZERO => Micros::MAX,
+            lifetime => told.started.saturating_add(clock::micros(lifetime)),
+        };
+        let idle = clock::micros(limits.tunnel_timeout);
         drop(generation);
-        self.relay(dialled, idle, told).await;
+        self.relay(dialled, (idle, until), told).await;
     }
 
     /// Reads the name that a TLS client asks for; what was read stays in the buffer. Else the word for the log.
@@ -143,7 +149,7 @@ impl Connection {
         self.client.reset_on_drop();
     }
 
-    async fn relay(&mut self, mut dialled: Dialled, idle: Micros, mut told: Told) {
+    async fn relay(&mut self, mut dialled: Dialled, times: (Micros, Micros), mut told: Told) {
         // The generation at hand may be a newer one by then, with other masters, or without this upstream.
         let upstream = told.upstream.clone();
         if upstream.as_ref().is_some_and(|upstream| upstream.settings.closes_failed) {
@@ -159,7 +165,7 @@ impl Connection {
             down: Direction::default(),
         };
         let counted = |to_master, to_client| (told.to_master, told.to_client) = (to_master, to_client);
-        let end = relay.run(&mut dialled, idle, others, counted).await;
+        let end = relay.run(&mut dialled, times, others, counted).await;
         told.end = end;
         // Each side sees how the other one ended: a break is not to look like an end in order.
         match end {
@@ -169,7 +175,7 @@ impl Connection {
                 self.client.reset_on_drop();
                 dialled.connection.stream.reset_on_drop();
             }
-            TcpEnd::Complete | TcpEnd::Idle | TcpEnd::Unreachable | TcpEnd::Stopped => {}
+            TcpEnd::Complete | TcpEnd::Idle | TcpEnd::Lifetime | TcpEnd::Unreachable | TcpEnd::Stopped => {}
         }
     }
 }

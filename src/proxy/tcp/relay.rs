@@ -36,11 +36,12 @@ struct Charge {
 
 impl Relay<'_> {
     /// Passes bytes on. `others_usable` says whether the upstream has another usable master; `moved` is told the bytes
-    /// that have passed up and down whenever there are more.
+    /// that have passed up and down whenever there are more. It ends when none came for `idle`, and in any case at the time
+    /// `until`.
     pub async fn run(
         &mut self,
         dialled: &mut Dialled,
-        idle: Micros,
+        (idle, until): (Micros, Micros),
         others_usable: impl Fn() -> bool,
         mut moved: impl FnMut(u64, u64),
     ) -> TcpEnd {
@@ -52,7 +53,7 @@ impl Relay<'_> {
             charge.succeeded(pool);
         }
         let mut passed = (0, 0);
-        self.watched.arm(clock::now().saturating_add(idle));
+        self.watched.arm(clock::now().saturating_add(idle).min(until));
         let watched = self.watched;
         let outcome = watched
             .guard(std::future::poll_fn(|cx| {
@@ -67,7 +68,7 @@ impl Relay<'_> {
                         pool.master.touched(time);
                         charge.succeeded(pool);
                     }
-                    watched.arm(time.saturating_add(idle));
+                    watched.arm(time.saturating_add(idle).min(until));
                     passed = now;
                     moved(now.0, now.1);
                 }
@@ -87,6 +88,7 @@ impl Relay<'_> {
                 TcpEnd::MasterReset
             }
             Ok(Err(end)) => end,
+            Err(Fired::Deadline) if clock::now() >= until => TcpEnd::Lifetime,
             Err(Fired::Deadline) => TcpEnd::Idle,
             Err(Fired::Abandoned) => TcpEnd::MasterFailed,
         }

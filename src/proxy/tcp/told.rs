@@ -18,7 +18,7 @@ use crate::upstream::connection::Pool;
 pub struct Told {
     shared: Rc<Shared>,
     client: Option<IpAddr>,
-    started: Micros,
+    pub started: Micros,
     pub upstream: Option<Arc<Upstream>>,
     /// Position in the upstream, and where it is counted.
     pub master: Option<(usize, Rc<Pool>)>,
