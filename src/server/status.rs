@@ -65,7 +65,10 @@ impl Source for Control {
             return Err(vec![cause.to_string()]);
         }
         // Where messages can be stored, that is good enough until a master is there.
-        if store.is_some() || snapshot.masters().any(|(_, _, master)| master.admission().tier() != Tier::Out) {
+        let stores = snapshot.config.routes.iter().any(|route| route.delivery != model::Delivery::Inline);
+        if (store.is_some() && stores)
+            || snapshot.masters().any(|(_, _, master)| master.admission().tier() != Tier::Out)
+        {
             return Ok(());
         }
         let reason = |upstream: &model::Upstream| format!("no master of upstream {} can be used", upstream.name);

@@ -9,7 +9,7 @@ use baton::sample::webhook::{self, Update};
 use baton::whatsapp::Provider;
 use rustix::process::Signal;
 
-use crate::kit::bot::{Bot, Got, HANG_UP};
+use crate::kit::bot::{Bot, Got, HANG_UP, SILENT};
 use crate::kit::http::Client;
 use crate::kit::raw::header;
 use crate::kit::{Baton, Config, Master, SOON, among_others, eventually, masters, meta, within};
@@ -287,6 +287,25 @@ async fn a_stop_lets_what_is_in_flight_finish_and_keeps_the_rest() {
     let seen = until_seen(&masters, 1, 3).await.into_values().next().unwrap();
     assert_eq!(seen, [0, 1, 2], "nothing comes twice after an orderly stop");
     assert!(before.len() < 3, "not all was delivered before the stop");
+}
+
+#[tokio::test]
+async fn what_a_stop_cuts_off_is_marked_when_it_comes_again() {
+    let _machine = among_others().await;
+    let bot = Bot::start().await;
+    bot.answer(SILENT);
+    let mut baton = Baton::start_unprobed(&of_bots(&[&bot])).await;
+    assert_eq!(post_one(&baton, "AE.1", "wamid.1").await, 200);
+    eventually("it is in flight", async || (!bot.got().is_empty()).then_some(())).await;
+    baton.process.signal(Signal::INT);
+    assert!(baton.process.ended().await.success());
+    bot.answer(200);
+    let baton = Baton::start_again(baton.kill().await).await;
+    until_empty(&baton).await;
+    let heads: Vec<String> = bot.got().into_iter().map(|got| got.head).collect();
+    let marks: Vec<_> = heads.iter().map(|head| header(head, "baton-redelivery")).collect();
+    assert_eq!(marks, [None, Some("possible")]);
+    assert_eq!(header(&heads[1], "baton-attempt"), Some("1"), "nobody knows that it was one");
 }
 
 #[tokio::test]

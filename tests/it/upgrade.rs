@@ -4,6 +4,8 @@
 mod failures;
 #[path = "upgrade/over_h2.rs"]
 mod over_h2;
+#[path = "upgrade/stored.rs"]
+mod stored;
 #[path = "upgrade/supervised.rs"]
 mod supervised;
 

@@ -127,6 +127,10 @@ async fn run(supplies: Supplies, report: std::sync::mpsc::SyncSender<io::Result<
             },
         }
     }
+    // What did not finish in time may have reached its master all the same.
+    for (seq, settlement) in dispatcher.schedule.abandon(clock::unix_millis()) {
+        dispatcher.store.settle(seq, settlement, None);
+    }
 }
 
 /// Deliveries that ended, until they are taken up.
@@ -233,10 +237,10 @@ impl Dispatcher {
 
     fn settled(&mut self, seq: u64, now: UnixMillis) {
         let Some(settled) = self.schedule.settled(seq, now) else { return };
-        if let Some(known) = self.lanes.known(settled.lane) {
-            known.tally.settled(settled.settlement);
+        if let (Some(known), Some(settlement)) = (self.lanes.known(settled.lane), settled.settlement) {
+            known.tally.settled(settlement);
         }
-        let gone = !matches!(settled.settlement, Settlement::Retry { .. });
+        let gone = !matches!(settled.settlement, Some(Settlement::Retry { .. }));
         if let Some(conversation) = settled.conversation.filter(|_| gone) {
             self.turns.settled(conversation);
         }

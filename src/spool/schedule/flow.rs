@@ -98,10 +98,27 @@ impl Schedule {
         settlement
     }
 
+    /// What is in flight is left alone, and nothing more will be heard of it. Returns what to commit: each may have reached a
+    /// master, which is said when it is delivered again, and counts once at most however often this happens.
+    pub fn abandon(&mut self, now: UnixMillis) -> Vec<(u64, Settlement)> {
+        let in_flight = self.busy.iter().filter(|(_, busy)| busy.settlement.is_none());
+        let numbers: Vec<u64> = in_flight.map(|(seq, _)| *seq).collect();
+        let mut left = Vec::with_capacity(numbers.len());
+        for seq in numbers {
+            let Some(Busy { message, .. }) = self.end(seq) else { continue };
+            let &mut Message { attempts, breaks, .. } = self.queues.message(message);
+            let settlement = Settlement::Retry { due: now, attempts, breaks: breaks.max(1) };
+            self.busy.entry(seq).and_modify(|busy| busy.settlement = Some(settlement));
+            left.push((seq, settlement));
+        }
+        left
+    }
+
     /// A delivery that was not begun is taken away by others, who report it as [`Schedule::settled`] when it is gone.
     pub fn withdraw(&mut self, seq: u64) {
         if self.end(seq).is_some() {
-            self.busy.entry(seq).and_modify(|busy| busy.settlement = Some(Settlement::Delivered));
+            let gone = |busy: &mut Busy| (busy.withdrawn, busy.settlement) = (true, Some(Settlement::Delivered));
+            self.busy.entry(seq).and_modify(gone);
         }
     }
 
@@ -111,7 +128,8 @@ impl Schedule {
         let settlement = busy.settlement?;
         self.busy.remove(&seq);
         let lane = self.queues.lane(busy.conversation);
-        let settled = Settled { lane, conversation: self.queues.key(busy.conversation), settlement };
+        let told = (!busy.withdrawn).then_some(settlement);
+        let settled = Settled { lane, conversation: self.queues.key(busy.conversation), settlement: told };
         if let Settlement::Retry { due, attempts, breaks } = settlement {
             let message = self.queues.message(busy.message);
             (message.due, message.attempts, message.breaks) = (due, attempts, breaks);
@@ -181,7 +199,10 @@ impl Schedule {
         let message = self.queues.take(conversation)?;
         let &mut Message { attempts, breaks, .. } = self.queues.message(message);
         let settlement = Settlement::Dead { reason: Reason::Expired, attempts, breaks };
-        self.busy.insert(seq, Busy { message, conversation, suspect: false, settlement: Some(settlement) });
+        self.busy.insert(
+            seq,
+            Busy { message, conversation, suspect: false, withdrawn: false, settlement: Some(settlement) },
+        );
         self.queues.conversation(conversation).state = State::Busy;
         Some(Step::Bury { seq, settlement })
     }
@@ -192,7 +213,7 @@ impl Schedule {
         let &mut Message { seq, attempts, breaks, interrupted, .. } = self.queues.message(message);
         let (lane, suspect) = (self.queues.lane(conversation), breaks > 0);
         self.queues.conversation(conversation).state = State::Busy;
-        self.busy.insert(seq, Busy { message, conversation, suspect, settlement: None });
+        self.busy.insert(seq, Busy { message, conversation, suspect, withdrawn: false, settlement: None });
         self.in_flight += 1;
         let upstream = self.upstream_of(lane);
         upstream.window.begin();

@@ -117,7 +117,8 @@ pub struct Settled {
     pub lane: u32,
     /// `None` when it needs no order.
     pub conversation: Option<u64>,
-    pub settlement: Settlement,
+    /// `None` when others took it away.
+    pub settlement: Option<Settlement>,
 }
 
 /// Why a message is dead.
@@ -163,6 +164,8 @@ struct Busy {
     message: u32,
     conversation: u32,
     suspect: bool,
+    /// Others take it away.
+    withdrawn: bool,
     /// What is being committed; `None` while in flight.
     settlement: Option<Settlement>,
 }

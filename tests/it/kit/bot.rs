@@ -10,6 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 /// In place of a status: the connection is closed without an answer.
 pub const HANG_UP: u16 = 0;
 
+/// The same: there is no answer, and the connection stays.
+pub const SILENT: u16 = 1;
+
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Got {
@@ -79,8 +82,10 @@ async fn serve(mut stream: TcpStream, got: Arc<Mutex<Vec<Got>>>, status: Arc<Ato
         bytes.drain(..end + length);
         got.lock().unwrap().push(Got { head, body });
         let status = status.load(Ordering::Relaxed);
-        if status == HANG_UP {
-            return None;
+        match status {
+            HANG_UP => return None,
+            SILENT => std::future::pending().await,
+            _ => {}
         }
         let answer = format!("HTTP/1.1 {status} Told\r\nContent-Length: 2\r\n\r\nok");
         stream.write_all(answer.as_bytes()).await.ok()?;

@@ -199,6 +199,34 @@ fn after_an_end_without_notice_what_may_have_been_in_flight_is_marked() {
 }
 
 #[test]
+fn what_is_in_flight_at_a_stop_comes_again_with_a_mark() {
+    let mut schedule = schedule(4, Settings::default());
+    schedule.stored(0, &Arrival { attempts: 4, breaks: 2, ..arrival(1, 7) }, NOW);
+    store(&mut schedule, &[(2, 8), (3, 8)]);
+    assert_eq!(all(&mut schedule, NOW), [1, 2]);
+    let mut left = schedule.abandon(NOW);
+    left.sort_unstable_by_key(|(seq, _)| *seq);
+    let again = |attempts, breaks| Settlement::Retry { due: NOW, attempts, breaks };
+    assert_eq!(left, [(1, again(4, 2)), (2, again(0, 1))]);
+    assert_eq!((schedule.in_flight(), schedule.settling(), schedule.abandon(NOW).len()), (0, 2, 0));
+    schedule.settled(2, NOW);
+    let Some(Step::Deliver(delivery)) = schedule.next(NOW) else { panic!("it may go") };
+    assert_eq!((delivery.seq, delivery.attempt, delivery.ambiguous), (2, 1, true));
+}
+
+#[test]
+fn what_others_take_away_frees_its_conversation_when_it_is_gone() {
+    let mut schedule = schedule(1, Settings::default());
+    store(&mut schedule, &[(1, 7), (2, 7)]);
+    assert_eq!(next(&mut schedule, NOW), Some(1));
+    schedule.withdraw(1);
+    assert_eq!((next(&mut schedule, NOW), schedule.in_flight()), (None, 0));
+    let gone = Settled { lane: 0, conversation: Some(7), settlement: None };
+    assert_eq!(schedule.settled(1, NOW), Some(gone));
+    assert_eq!((next(&mut schedule, NOW), schedule.pending(0)), (Some(2), 1));
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_make_a_wait_longer() {
     let mut schedule = schedule(1, Settings::default());
     schedule.stored(0, &Arrival { due: NOW * 1000, ..arrival(1, 7) }, NOW);
