@@ -34,6 +34,7 @@ mod protocol;
 mod proxied;
 mod reload;
 mod smuggling;
+mod spooled;
 mod start;
 mod stop;
 mod strategies;

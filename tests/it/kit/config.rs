@@ -32,6 +32,7 @@ pub struct Config {
     routes: String,
     upstreams: String,
     admin: String,
+    state: String,
 }
 
 impl Config {
@@ -41,9 +42,22 @@ impl Config {
 
     /// Without a master.
     pub fn empty() -> Self {
-        let [listener, route, upstream, masters, top, routes, upstreams, admin] = Default::default();
+        let [listener, route, upstream, masters, top, routes, upstreams, admin, state] = Default::default();
         let (address, access_log) = ("127.0.0.1:0".into(), "off".into());
-        Self { address, listener, route, upstream, masters, top, workers: 2, access_log, routes, upstreams, admin }
+        Self {
+            address,
+            listener,
+            route,
+            upstream,
+            masters,
+            top,
+            workers: 2,
+            access_log,
+            routes,
+            upstreams,
+            admin,
+            state,
+        }
     }
 
     /// Adds a master with further keys, such as `weight: 3, country: AE`.
@@ -107,6 +121,12 @@ impl Config {
         self
     }
 
+    /// Adds keys to `state`, such as `spool: { max_messages: 3 }`.
+    pub fn state(mut self, keys: &str) -> Self {
+        self.state += &format!(", {keys}");
+        self
+    }
+
     /// Adds lines at the top level.
     pub fn top(mut self, lines: &str) -> Self {
         self.top += lines;
@@ -116,8 +136,20 @@ impl Config {
 
     /// The text; `state` is the directory for durable state.
     pub fn text(&self, state: &Path) -> String {
-        let Self { address, listener, route, upstream, masters, top, workers, access_log, routes, upstreams, admin } =
-            self;
+        let Self {
+            address,
+            listener,
+            route,
+            upstream,
+            masters,
+            top,
+            workers,
+            access_log,
+            routes,
+            upstreams,
+            admin,
+            state: _,
+        } = self;
         format!(
             "\
 workers: {workers}
@@ -130,11 +162,12 @@ listeners:
 {route}{routes}upstreams:
   - name: bots
 {upstream}    masters:
-{masters}{upstreams}state: {{ path: \"{}\" }}
+{masters}{upstreams}state: {{ path: \"{}\"{state_keys} }}
 admin: {{ address: \"127.0.0.1:0\"{admin} }}
 logging: {{ level: info, access_log: \"{access_log}\" }}
 {top}",
-            state.display()
+            state.display(),
+            state_keys = self.state,
         )
     }
 }
