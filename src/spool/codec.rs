@@ -5,6 +5,9 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// Version of rows that are nothing but bytes.
+const SEALED: u8 = 1;
+
 /// Bytes before the fields.
 const ENVELOPE: usize = 1 + 8;
 
@@ -161,4 +164,17 @@ impl<'a> Reader<'a> {
     pub fn end(self) -> Result<(), Unreadable> {
         if self.rest.is_empty() { Ok(()) } else { Err(Unreadable::Damaged) }
     }
+}
+
+/// A row that is nothing but bytes.
+#[must_use]
+pub fn seal(key: u64, content: &[u8]) -> Vec<u8> {
+    let mut row = Writer::new(SEALED, key, content.len());
+    row.row.extend_from_slice(content);
+    row.finish()
+}
+
+/// Reads what [`seal`] wrote.
+pub fn unseal(key: u64, row: &[u8]) -> Result<&[u8], Unreadable> {
+    Reader::new(SEALED, key, row).map(|row| row.rest)
 }

@@ -35,6 +35,7 @@ mod proxied;
 mod reload;
 mod smuggling;
 mod spooled;
+mod spool_store;
 mod start;
 mod stop;
 mod strategies;

@@ -22,13 +22,6 @@ const RESERVE: u64 = 16 << 20;
 /// Free bytes below which the reserve is given up.
 const DESPERATE: u64 = 8 << 20;
 
-/// Bytes of file for one byte of records at most, before pages are used again: three records of 1.2 KB fill a page of 4 KiB,
-/// those of more than a page take the next power of two.
-const SPREAD: u64 = 2;
-
-/// What the tables take beside the records.
-const BASE: u64 = 64 << 20;
-
 /// The file system below a state directory.
 #[derive(Debug)]
 pub struct Disk {
@@ -47,10 +40,9 @@ pub struct Room {
 }
 
 impl Room {
-    /// Whether messages must be kept out, with so many bytes of records in the file.
+    /// Whether messages must be kept out of a file that needs so many bytes.
     #[must_use]
-    pub const fn is_full(&self, records: u64, min_free: u64) -> bool {
-        let needed = records.saturating_mul(SPREAD).saturating_add(BASE);
+    pub const fn is_full(&self, needed: u64, min_free: u64) -> bool {
         self.free.saturating_add(self.used.saturating_sub(needed)) < min_free
     }
 }
@@ -110,7 +102,7 @@ mod tests {
     fn what_an_emptied_file_still_takes_counts_as_free() {
         let room = Room { used: 10 * GIB, free: 0 };
         assert!(!room.is_full(0, GIB));
-        assert!(!room.is_full(4 * GIB, GIB));
-        assert!(room.is_full(5 * GIB, GIB));
+        assert!(!room.is_full(9 * GIB, GIB));
+        assert!(room.is_full(9 * GIB + 1, GIB));
     }
 }

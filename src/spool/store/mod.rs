@@ -6,6 +6,7 @@
 
 mod api;
 mod apply;
+mod backup;
 mod command;
 mod dead;
 mod disk;
@@ -30,6 +31,7 @@ pub use api::{
     Accepted, Cursor, DeadFilter, DeadLetter, Event, Full, OpenError, OpenErrorKind, Page, ReadError, Recovered,
     Refused, RowChange, Rows, Stats, Which,
 };
+pub use backup::{BackupError, Summary, restore};
 use command::{Action, Batch, Command, Job, Prepared};
 pub use open::NAME;
 pub use read::{Pending, Row};

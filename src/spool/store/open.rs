@@ -1,6 +1,8 @@
 //! From a state directory to a running store.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, RwLock, mpsc};
@@ -22,7 +24,8 @@ use super::tables::{
 };
 use super::writer::{SEQ_BLOCK, Writer};
 use crate::config::model::Spool;
-use crate::spool::record::Entry;
+use crate::spool::codec::{seal, unseal};
+use crate::spool::record::{Entry, Record};
 
 /// The database's name in the state directory.
 pub const NAME: &str = "spool.redb";
@@ -44,8 +47,14 @@ pub(super) struct Ground {
 
 impl Default for Ground {
     fn default() -> Self {
-        Self { create: Box::new(|builder, path| builder.create(path)), clock: Arc::new(crate::clock::unix_millis) }
+        Self { create: Box::new(create_private), clock: Arc::new(crate::clock::unix_millis) }
     }
+}
+
+/// Opens the file, or makes it for this user alone: it holds what people wrote.
+pub(super) fn create_private(builder: &Builder, path: &Path) -> Result<Database, DatabaseError> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    builder.create(path)
 }
 
 impl Store {
@@ -199,20 +208,25 @@ fn prepare(database: &Database) -> Result<Found, Trouble> {
         meta.insert(META_CLEAN, 0)?;
         (clean, tables::meta(&meta, META_NEXT_SEQ)?.unwrap_or(1))
     };
-    let (numbers, names) = read_names(&transaction)?;
+    let (mut numbers, mut names) = read_names(&transaction)?;
     let (entries, damaged) = read_entries(&transaction)?;
     for (seq, row) in damaged {
         put_aside(&transaction, seq, &row)?;
     }
-    let mut image = Image { numbers, ..Image::default() };
     let used: HashSet<u32> = entries.iter().flat_map(|entry| [entry.upstream, entry.account]).collect();
+    mend_names(&transaction, &entries, &mut numbers, &mut names)?;
+    let mut image = Image { numbers, ..Image::default() };
     let names = forget_names(&transaction, names, &used, &mut image.numbers)?;
     entries.iter().for_each(|entry| image.sums.begin(entry));
     for row in transaction.open_table(DEAD_BY_TIME)?.iter()? {
         let (key, size) = row?;
         image.sums.bury(size.value(), key.value().0);
     }
-    image.sums.damaged = transaction.open_table(DAMAGED)?.len()?;
+    let orphans = transaction.open_table(RECORDS)?.len()?.saturating_sub(image.sums.pending + image.sums.dead);
+    if orphans > 0 {
+        tracing::error!(orphans, "stored messages have lost their entries and are not delivered");
+    }
+    image.sums.damaged = transaction.open_table(DAMAGED)?.len()? + orphans;
     let seen = Seen::default();
     image.log = Log::load(&transaction.open_table(SEEN)?, &seen)?;
     let last = transaction.open_table(RECORDS)?.last()?.map_or(0, |(seq, _)| seq.value());
@@ -230,12 +244,45 @@ fn read_names(transaction: &WriteTransaction) -> Result<(Numbers, Names), Troubl
     let (mut numbers, mut names) = (Numbers::default(), Names::new());
     for row in transaction.open_table(NAMES)?.iter()? {
         let (number, name) = row?;
-        let (number, name) = (number.value(), Arc::<str>::from(name.value()));
+        let number = number.value();
         numbers.next = number + 1;
+        // The records have it too, see `mend_names`.
+        let Some(name) = unseal(number.into(), name.value()).ok().and_then(|name| std::str::from_utf8(name).ok())
+        else {
+            continue;
+        };
+        let name = Arc::<str>::from(name);
         numbers.by_name.insert(Arc::clone(&name), number);
         names.insert(number, name);
     }
     Ok((numbers, names))
+}
+
+/// Finds names that could not be read in the records of the messages that have them.
+fn mend_names(
+    transaction: &WriteTransaction,
+    entries: &[Entry],
+    numbers: &mut Numbers,
+    names: &mut Names,
+) -> Result<(), Trouble> {
+    let is_missing = |names: &Names, number: u32| number < Entry::ACCOUNT_IN_RECORD && !names.contains_key(&number);
+    let (records, mut table) = (transaction.open_table(RECORDS)?, transaction.open_table(NAMES)?);
+    for entry in entries {
+        if !is_missing(names, entry.upstream) && !is_missing(names, entry.account) {
+            continue;
+        }
+        let Some(row) = records.get(entry.seq)? else { continue };
+        let Ok(Record { message, .. }) = Record::decode_without_content(entry.seq, row.value()) else { continue };
+        let account = message.account.as_deref().map(Arc::from);
+        for (number, name) in [(entry.upstream, Some(message.upstream)), (entry.account, account)] {
+            let Some(name) = name.filter(|_| is_missing(names, number)) else { continue };
+            table.insert(number, seal(number.into(), name.as_bytes()).as_slice())?;
+            numbers.next = numbers.next.max(number + 1);
+            numbers.by_name.insert(Arc::clone(&name), number);
+            names.insert(number, name);
+        }
+    }
+    Ok(())
 }
 
 /// Names that no pending message has are not needed any more.
@@ -267,6 +314,10 @@ fn read_entries(transaction: &WriteTransaction) -> Result<(Vec<Entry>, Broken), 
             Ok(entry) => entries.push(entry),
             Err(_) => broken.push((seq.value(), *row.value())),
         }
+    }
+    let (named, found) = (table.len()?, entries.len() + broken.len());
+    if named != found as u64 {
+        return Err(Trouble(OpenErrorKind::Damaged, format!("it counts {named} messages and has {found}")));
     }
     Ok((entries, broken))
 }

@@ -9,7 +9,7 @@ use super::api::{Cursor, DeadFilter, DeadLetter, Page, ReadError, Rows};
 use super::dead;
 use super::tables::{ALIASES, ATTEMPTS, DEAD, DEAD_BY_TIME, ENTRIES, PINS, RECORDS};
 use crate::clock::UnixMillis;
-use crate::spool::codec::Unreadable;
+use crate::spool::codec::{Unreadable, unseal};
 use crate::spool::record::{Attempt, Entry, Record};
 
 /// Rows of a page at most.
@@ -113,7 +113,7 @@ impl Store {
         read.transpose().map_err(|unreadable| ReadError::Unreadable(seq, unreadable))
     }
 
-    /// All rows of a table, by key.
+    /// All rows of a table that can be read, by key.
     ///
     /// # Errors
     ///
@@ -121,8 +121,13 @@ impl Store {
     pub fn rows(&self, table: Rows) -> Result<Vec<Row>, ReadError> {
         self.read(|transaction| {
             let table = transaction.open_table(if table == Rows::Pins { PINS } else { ALIASES })?;
-            let rows = table.iter()?.map(|row| row.map(|(key, row)| (key.value(), row.value().into())));
-            Ok(rows.collect::<Result<_, _>>()?)
+            let mut rows = Vec::new();
+            for row in table.iter()? {
+                let (key, row) = row?;
+                // Of one that cannot be read nothing can be used.
+                rows.extend(unseal(key.value(), row.value()).ok().map(|row| (key.value(), row.into())));
+            }
+            Ok(rows)
         })
     }
 

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use redb::{ReadableTable, Table};
 
 use crate::clock::UnixMillis;
+use crate::spool::codec::{seal, unseal};
 use crate::sync::Mutex;
 
 /// Enough that growing one of them does not hold up a commit, or a request, for more than about a millisecond.
@@ -76,15 +77,25 @@ impl Log {
     /// Reads the log into the set.
     pub fn load(table: &impl ReadableTable<u64, &'static [u8]>, seen: &Seen) -> redb::Result<Self> {
         let mut log = Self::default();
+        let mut unreadable = 0;
         for row in table.range::<u64>(..)? {
             let (number, row) = row?;
             log.next = number.value() + 1;
-            let (time, ids) = parse(row.value());
+            let Some((time, ids)) = parse(number.value(), row.value()) else {
+                unreadable += 1;
+                continue;
+            };
             log.oldest.get_or_insert(time);
             for id in ids {
                 log.ids += 1;
                 seen.insert(id);
             }
+        }
+        if unreadable > 0 {
+            tracing::error!(
+                rows = unreadable,
+                "ids of messages that came before cannot be read; copies may be delivered again"
+            );
         }
         Ok(log)
     }
@@ -110,7 +121,7 @@ impl Log {
         let mut row = Vec::with_capacity(TIME + ids.len() * ID);
         row.extend_from_slice(&now.to_le_bytes());
         ids.iter().for_each(|id| row.extend_from_slice(&id.to_le_bytes()));
-        table.insert(self.next, row.as_slice())?;
+        table.insert(self.next, seal(self.next, &row).as_slice())?;
         self.next += 1;
         self.ids += ids.len() as u64;
         self.oldest.get_or_insert(now);
@@ -129,19 +140,25 @@ impl Log {
             if !self.is_due(now, memory) {
                 break;
             }
-            let Some((_, row)) = table.pop_first()? else { break };
+            let Some((number, row)) = table.pop_first()? else {
+                // The count was wrong, or this would be due for ever.
+                (self.ids, self.oldest) = (0, None);
+                break;
+            };
             let before = forgotten.len();
-            forgotten.extend(parse(row.value()).1);
-            drop(row);
+            forgotten.extend(parse(number.value(), row.value()).into_iter().flat_map(|(_, ids)| ids));
+            drop((number, row));
             self.ids = self.ids.saturating_sub((forgotten.len() - before) as u64);
-            self.oldest = table.first()?.map(|(_, row)| parse(row.value()).0);
+            // One that cannot be read has no time, and goes with the next.
+            self.oldest =
+                table.first()?.map(|(number, row)| parse(number.value(), row.value()).map_or(0, |(time, _)| time));
         }
         Ok(forgotten)
     }
 }
 
-/// Time and ids of a row; what is left of a damaged one's end is no id.
-fn parse(row: &[u8]) -> (UnixMillis, impl Iterator<Item = u128>) {
-    let (time, ids) = row.split_first_chunk::<TIME>().unwrap_or((&[0; TIME], &[]));
-    (UnixMillis::from_le_bytes(*time), ids.as_chunks::<ID>().0.iter().map(|id| u128::from_le_bytes(*id)))
+/// Time and ids of a row; `None` where it cannot be read.
+fn parse(number: u64, row: &[u8]) -> Option<(UnixMillis, impl Iterator<Item = u128>)> {
+    let (time, ids) = unseal(number, row).ok()?.split_first_chunk::<TIME>()?;
+    Some((UnixMillis::from_le_bytes(*time), ids.as_chunks::<ID>().0.iter().map(|id| u128::from_le_bytes(*id))))
 }

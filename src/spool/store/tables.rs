@@ -1,4 +1,5 @@
-//! The tables of `spool.redb`.
+//! The tables of `spool.redb`. Every row that is more than numbers has a checksum of its own, because the database checks its
+//! pages only when it repairs.
 
 use redb::{ReadableTable, TableDefinition, TableError, WriteTransaction};
 
@@ -20,7 +21,7 @@ pub const DEAD_BY_TIME: TableDefinition<'_, (u64, u64), u32> = TableDefinition::
 /// Number of the commit -> time and ids of the messages that came with it.
 pub const SEEN: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("seen");
 /// Number -> the name of an upstream or an account.
-pub const NAMES: TableDefinition<'_, u32, &str> = TableDefinition::new("names");
+pub const NAMES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("names");
 /// Sequence number -> the bytes of an entry and of a record of which one cannot be read.
 pub const DAMAGED: TableDefinition<'_, u64, (&[u8], &[u8])> = TableDefinition::new("damaged");
 /// Key -> row, see [`super::Rows`].

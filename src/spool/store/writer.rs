@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::api::{Event, Refused};
-use super::apply::{Changes, Image, Step, Sums};
+use super::apply::{Changes, Image, Step};
 use super::command::{Command, Group, Job};
 use super::disk::Disk;
 use super::lock::Lock;
@@ -230,8 +230,7 @@ impl Writer {
         let min_free = self.shared.settings.load().min_free;
         match disk.look(min_free) {
             Ok(room) => {
-                let Sums { pending_bytes, dead_bytes, .. } = self.image.sums;
-                let full = room.is_full(pending_bytes + dead_bytes, min_free);
+                let full = room.is_full(self.image.file_needs(), min_free);
                 if full != self.shared.disk_full.swap(full, Ordering::AcqRel) {
                     let free = room.free;
                     if full {
