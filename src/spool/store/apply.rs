@@ -87,6 +87,9 @@ pub struct Step<'a> {
     pub now: UnixMillis,
 }
 
+/// A message, what is to become of it, and the attempt that ended.
+pub type Settled = (u64, Settlement, Option<Attempt>);
+
 type Done = Result<(), redb::Error>;
 
 impl Step<'_> {
@@ -128,28 +131,23 @@ impl Step<'_> {
     }
 
     /// Commits what became of messages; one that is not there any more is settled already.
-    pub fn settle(&mut self, settlements: Vec<(u64, Settlement, Option<Attempt>)>) -> Done {
-        for (seq, settlement, attempt) in settlements {
-            self.changes.settled.push(seq);
+    pub fn settle(&mut self, settlements: Vec<Settled>) -> Done {
+        if settlements.is_empty() {
+            return Ok(());
+        }
+        self.changes.settled.extend(settlements.iter().map(|(seq, ..)| *seq));
+        let (delivered, others): (Vec<_>, Vec<_>) =
+            settlements.into_iter().partition(|(_, settlement, _)| *settlement == Settlement::Delivered);
+        self.remove_delivered(delivered.into_iter().map(|(seq, ..)| seq))?;
+        for (seq, settlement, attempt) in others {
             let Some(entry) = self.take_entry(seq)? else { continue };
             let Ok(entry) = entry else {
-                // Its record may be whole, and is delivered all the same; what it has behind it is lost.
-                if settlement == Settlement::Delivered {
-                    self.forget_message(seq)?;
-                } else {
-                    self.image.sums.end_unknown(0);
-                    self.damage(seq, &[])?;
-                }
+                self.image.sums.end_unknown(0);
+                self.damage(seq, &[])?;
                 continue;
             };
             match settlement {
-                Settlement::Delivered => {
-                    self.image.sums.end(&entry);
-                    self.transaction.open_table(RECORDS)?.remove(seq)?;
-                    if entry.attempts > 0 || entry.flags & Entry::REPLAYED != 0 {
-                        self.transaction.open_table(ATTEMPTS)?.remove(seq)?;
-                    }
-                }
+                Settlement::Delivered => {}
                 Settlement::Retry { due, attempts, breaks } => {
                     let entry = Entry { due, attempts, breaks, ..entry };
                     self.transaction.open_table(ENTRIES)?.insert(seq, &entry.encode())?;
@@ -166,6 +164,36 @@ impl Step<'_> {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The way of nearly all messages, with each table opened once.
+    fn remove_delivered(&mut self, delivered: impl Iterator<Item = u64>) -> Done {
+        let mut entries = self.transaction.open_table(ENTRIES)?;
+        let mut records = self.transaction.open_table(RECORDS)?;
+        let mut with_history = Vec::new();
+        for seq in delivered {
+            let Some(entry) = entries.remove(seq)?.map(|row| Entry::decode(seq, row.value())) else { continue };
+            let size = records.remove(seq)?.map_or(0, |row| size_of_row(row.value()));
+            let sums = &mut self.image.sums;
+            match entry {
+                Ok(entry) => {
+                    sums.end(&entry);
+                    if entry.attempts > 0 || entry.flags & Entry::REPLAYED != 0 {
+                        with_history.push(seq);
+                    }
+                }
+                // It was delivered from its record; what it had behind it is not known.
+                Err(_) => {
+                    sums.end_unknown(size);
+                    with_history.push(seq);
+                }
+            }
+        }
+        drop((entries, records));
+        for seq in with_history {
+            self.transaction.open_table(ATTEMPTS)?.remove(seq)?;
         }
         Ok(())
     }
@@ -315,13 +343,6 @@ impl Step<'_> {
     fn take_entry(&self, seq: u64) -> Result<Option<Result<Entry, crate::spool::codec::Unreadable>>, redb::Error> {
         let mut entries = self.transaction.open_table(ENTRIES)?;
         Ok(entries.remove(seq)?.map(|row| Entry::decode(seq, row.value())))
-    }
-
-    fn forget_message(&mut self, seq: u64) -> Done {
-        let size = self.transaction.open_table(RECORDS)?.remove(seq)?.map_or(0, |row| size_of_row(row.value()));
-        self.transaction.open_table(ATTEMPTS)?.remove(seq)?;
-        self.image.sums.end_unknown(size);
-        Ok(())
     }
 
     /// Keeps what there is of a message that cannot be read, out of everybody's way.
