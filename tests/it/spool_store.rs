@@ -14,7 +14,7 @@ use baton::whatsapp::Kind;
 use bytes::Bytes;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::kit::Directory;
+use crate::kit::directory::Directory;
 
 /// Rounds of being killed.
 const ROUNDS: u64 = 12;
