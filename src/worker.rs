@@ -121,10 +121,14 @@ async fn run(supplies: Supplies, mut incoming: mpsc::Receiver<Accepted>, load: A
 async fn sweep(shared: Rc<Shared>) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut sweeps = 0;
+    let (mut sweeps, interval) = (0, clock::micros(SWEEP_INTERVAL));
+    let mut due = clock::now();
     loop {
         ticks.tick().await;
-        shared.local.sweep(clock::now());
+        let now = clock::now();
+        shared.local.load.looked(now.saturating_sub(due));
+        due = now + interval;
+        shared.local.sweep(now);
         sweeps += 1;
         if sweeps % SWEEPS_PER_FLUSH == 0 {
             shared.log.flush();

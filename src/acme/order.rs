@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey, Identifier, NewAccount,
+    NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -106,7 +106,9 @@ async fn account(acme: &Acme, store: &Store) -> Result<Account, Failure> {
     let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
     let directory = acme.directory.clone();
-    let (account, credentials) = Account::builder_with_http(client()?).create(&new, directory, None).await?;
+    let external = acme.eab.as_ref().map(|eab| ExternalAccountKey::new(eab.kid.clone(), &eab.hmac_key));
+    let builder = Account::builder_with_http(client()?);
+    let (account, credentials) = builder.create(&new, directory, external.as_ref()).await?;
     let text = serde_json::to_string(&credentials).map_err(Error::from)?;
     store::write(&store.account, &text).map_err(|error| cannot("write", &store.account, &error))?;
     Ok(account)

@@ -28,7 +28,10 @@ impl Store {
     pub fn new(state: &Path, acme: &Acme) -> Self {
         let directory = state.join("acme");
         let mut contents = acme.directory.clone();
-        let account = format!("{:032x}.account.json", xxh3_128(contents.as_bytes()));
+        // Another external account is another account here, too.
+        let bound = acme.eab.as_ref().map(|eab| format!("{contents}\n{}", eab.kid));
+        let account = xxh3_128(bound.as_ref().unwrap_or(&contents).as_bytes());
+        let account = format!("{account:032x}.account.json");
         for domain in &acme.domains {
             contents.push('\n');
             contents.push_str(domain);

@@ -23,6 +23,10 @@ pub fn write(status: &StatusView, out: &mut Exposition) {
     out.family(&names::DEAD_LETTERS).integer(&[], spool.dead_letters);
     out.family(&names::DUPLICATES).integer(&[], spool.duplicates);
     certificates(status, out);
+    let mut stale = out.family(&names::CERTIFICATES_STALE);
+    for listener in status.listeners.iter().filter(|listener| listener.tls) {
+        stale.integer(&[&listener.name], listener.certificate_errors.len() as u64);
+    }
     masters(status, out, &names::MASTER_HEALTH, |master| match master.health {
         Health::Unknown => 0,
         Health::Healthy => 1,

@@ -37,6 +37,7 @@ impl Source for Fixed {
                 address: "127.0.0.1:8080".to_owned(),
                 tls: true,
                 acme: None,
+                certificate_errors: vec!["bot-key.pem: is not the key of bot.pem".to_owned()],
                 certificates: vec![
                     CertificateView {
                         name: "bot.example".to_owned(),

@@ -38,6 +38,8 @@ pub struct ListenerView {
     pub tls: bool,
     /// In use by new connections, in the order of the configuration.
     pub certificates: Vec<CertificateView>,
+    /// What is wrong with files of which an earlier certificate is still in use.
+    pub certificate_errors: Vec<String>,
     /// How it stands with the next certificate by ACME, where the listener asks for one.
     pub acme: Option<AcmeView>,
     /// Open ones; counted by the admin API.

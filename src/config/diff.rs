@@ -147,7 +147,7 @@ fn globals(config: &Config) -> Values {
         logging: Logging { level, access_log },
         drain_timeout,
         upgrade_timeout,
-        overload: Overload { requests, body_bytes },
+        overload: Overload { requests, body_bytes, lag },
     } = config;
     let access_log = match access_log {
         AccessLog::Off => "off".into(),
@@ -166,6 +166,7 @@ fn globals(config: &Config) -> Values {
         ("upgrade_timeout", some(show_time(*upgrade_timeout))),
         ("overload.requests", some(requests)),
         ("overload.body_bytes", some(show_size(*body_bytes as u64))),
+        ("overload.lag", some(show_time(*lag))),
     ];
     values.extend(delivery::spool(spool));
     values
@@ -272,7 +273,7 @@ fn encryption(tls: &Tls) -> Values {
             ("tls.client_auth.allowed_names", list(allowed_names, Clone::clone)),
         ]);
     }
-    if let Some(Acme { directory, contact, domains, challenge, renew_before, ca }) = acme {
+    if let Some(Acme { directory, contact, domains, challenge, renew_before, ca, eab }) = acme {
         let challenge = match challenge {
             AcmeChallenge::TlsAlpn01 => "tls-alpn-01",
             AcmeChallenge::Http01 => "http-01",
@@ -284,6 +285,8 @@ fn encryption(tls: &Tls) -> Values {
             ("tls.acme.challenge", some(challenge)),
             ("tls.acme.renew_before", renew_before.map(show_time)),
             ("tls.acme.ca", ca.as_ref().map(|path| path.display().to_string())),
+            ("tls.acme.eab.kid", eab.as_ref().map(|eab| eab.kid.clone())),
+            ("tls.acme.eab.hmac_key", eab.as_ref().map(|_| "given".into())),
         ]);
     }
     values

@@ -13,8 +13,8 @@ use super::shape::{List, Switch, shape};
 use super::units::{
     Affinity, Bool, Challenge, ClientAuthMode, Country, Degrees, Delivery, Email, FilePath, HeaderName, HeaderValue,
     Host, HttpsUrl, Int, Level, Listen, Literal, Log, MasterAddress, MasterProtocol, Method, Name, Network, OnFailure,
-    Phone, Pointer, ProbePath, Protocol, ProxyVersion, RateBy, Size, StatusRanges, Text, Throughput, Time, TimeOrZero,
-    Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
+    Phone, Pointer, ProbePath, Protocol, ProxyVersion, RateBy, Secret, Size, StatusRanges, Text, Throughput, Time,
+    TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 pub use admin::{Admin, AdminKey};
 pub use delivery::{Redelivery, Spool, WhatsApp};
@@ -60,6 +60,9 @@ shape! {
         /// Memory for request bodies: those received whole, up to 64KiB each, and pieces of larger ones on their way. Up to a half of
         /// it also keeps bodies for another attempt; a body that finds no room there is tried once.
         body_bytes: Size<{ 32 * KIB }, { 64 * GIB }> = "128MiB",
+        /// How late the worker may be with what is due: while it is later than this, for two looks 25 ms apart, new requests
+        /// are refused. Zero is off.
+        lag: TimeOrZero = "1s",
     }
 
     /// A bound socket and what it accepts.
@@ -164,6 +167,16 @@ shape! {
         renew_before: Option<Time>,
         /// PEM file with the authorities that signed the certificate of the directory itself, if it is a private one.
         ca: Option<FilePath>,
+        /// Binds the account to one that you have with the authority, where it asks for that.
+        eab: Option<Eab>,
+    }
+
+    /// An external account (RFC 8555 section 7.3.4), as the authority told it.
+    struct Eab {
+        /// The key's identifier.
+        kid: Text,
+        /// The key, in base64url.
+        hmac_key: Secret,
     }
 
     /// Certificates that clients show.

@@ -4,6 +4,7 @@
 //! past this point can meet a dangling name, an impossible value or a missing default. Two equal texts give equal
 //! models, which is what the reload compares.
 
+mod acme;
 mod admin;
 mod delivery;
 mod destination;
@@ -14,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use acme::{Acme, AcmeChallenge, Eab};
 pub use admin::{Admin, AdminKey};
 pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
@@ -49,6 +51,8 @@ pub struct Overload {
     pub requests: usize,
     /// Memory for request bodies. Default 128 MiB.
     pub body_bytes: usize,
+    /// How late the worker may be with what is due; zero is any time. Default 1 s.
+    pub lag: Duration,
 }
 
 /// Where a listener is bound.
@@ -213,28 +217,6 @@ pub struct Tls {
     pub client_auth: Option<ClientAuth>,
     /// A certificate for names that none of the files has.
     pub acme: Option<Acme>,
-}
-
-/// A certificate ordered from an ACME server.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Acme {
-    /// URL of the server's directory.
-    pub directory: String,
-    /// `mailto:` URLs.
-    pub contact: Vec<String>,
-    /// In lower case; at least one.
-    pub domains: Vec<String>,
-    pub challenge: AcmeChallenge,
-    /// `None`: a third of its validity.
-    pub renew_before: Option<Duration>,
-    /// PEM file with the authorities of the directory itself; `None` trusts those of the system.
-    pub ca: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AcmeChallenge {
-    TlsAlpn01,
-    Http01,
 }
 
 /// Certificates that clients show.

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::clock::{self, Micros};
 use crate::config::model::Overload;
 
 /// One worker's requests in progress and the memory that it spends on bodies.
@@ -16,6 +17,8 @@ pub struct Load {
     body_bytes: Cell<usize>,
     /// Of [`Overload::body_bytes`], from the newest request on.
     body_bytes_max: Cell<usize>,
+    /// How late the last look at the worker's deadlines was, and the one before it.
+    late: Cell<[Micros; 2]>,
 }
 
 /// A request's part of its worker's load, until dropped.
@@ -30,6 +33,9 @@ impl Load {
     #[must_use]
     pub fn admit(self: &Rc<Self>, limits: &Overload, body_bytes: usize) -> Option<Admitted> {
         self.body_bytes_max.set(limits.body_bytes);
+        if self.lag() > clock::micros(limits.lag) && !limits.lag.is_zero() {
+            return None;
+        }
         let (requests, held) = (self.requests.get() + 1, self.body_bytes.get().saturating_add(body_bytes));
         // A body alone always finds room, or a low limit would refuse the larger ones for ever.
         let full = body_bytes > 0 && self.body_bytes.get() > 0 && held > limits.body_bytes;
@@ -39,6 +45,20 @@ impl Load {
         self.requests.set(requests);
         self.body_bytes.set(held);
         Some(Admitted { load: self.clone(), body_bytes })
+    }
+
+    /// How late the worker is with what is due: the lesser of its last two looks, for one alone may be a machine that stood
+    /// still, after which there is nothing to make up for.
+    #[must_use]
+    pub fn lag(&self) -> Micros {
+        let [last, before] = self.late.get();
+        last.min(before)
+    }
+
+    /// Takes note of how late a look was.
+    pub fn looked(&self, late: Micros) {
+        let [last, _] = self.late.get();
+        self.late.set([late, last]);
     }
 
     /// Takes `bytes` for a body that is kept for another attempt, if less than half of the memory would then be in use: what
@@ -70,7 +90,7 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
 
-    const LIMITS: Overload = Overload { requests: 2, body_bytes: 100 };
+    const LIMITS: Overload = Overload { requests: 2, body_bytes: 100, lag: std::time::Duration::from_millis(50) };
 
     #[test]
     fn no_more_requests_are_in_progress_than_allowed() {
@@ -91,6 +111,18 @@ mod tests {
         drop(large);
         let _alone = load.admit(&LIMITS, 101).unwrap();
         assert!(load.admit(&LIMITS, 1).is_none());
+        assert!(load.admit(&LIMITS, 0).is_some());
+    }
+
+    #[test]
+    fn a_worker_that_was_late_twice_takes_on_nothing_until_it_is_in_time() {
+        let load = Rc::new(Load::default());
+        load.looked(70_000);
+        assert!(load.admit(&LIMITS, 0).is_some(), "late once");
+        load.looked(60_000);
+        assert!(load.admit(&LIMITS, 0).is_none());
+        assert!(load.admit(&Overload { lag: std::time::Duration::ZERO, ..LIMITS }, 0).is_some(), "off");
+        load.looked(50_000);
         assert!(load.admit(&LIMITS, 0).is_some());
     }
 

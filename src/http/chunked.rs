@@ -125,6 +125,16 @@ impl ChunkedReader {
         if matches!(self.state, State::Done) { Ok(Piece::End { used }) } else { Ok(Piece::More { used }) }
     }
 
+    /// Bytes of data that the present chunk has announced and not brought yet.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        match self.state {
+            State::SizeLineFeed { size } | State::Extension { size } => size,
+            State::Data { left } => left,
+            _ => 0,
+        }
+    }
+
     /// Writes the trailer lines of a finished body, without fields that must not stand there.
     ///
     /// # Errors
@@ -242,6 +252,17 @@ mod tests {
             assert_eq!(read(bad, bad.len()), Err(BadChunk), "{:?}", String::from_utf8_lossy(bad));
             assert_eq!(read(bad, 1), Err(BadChunk), "{:?}", String::from_utf8_lossy(bad));
         }
+    }
+
+    #[test]
+    fn a_chunk_announces_its_size_before_its_data() {
+        let mut reader = ChunkedReader::default();
+        assert_eq!(reader.next(b"1f;a\r\n"), Ok(Piece::More { used: 6 }));
+        assert_eq!(reader.announced(), 31);
+        assert_eq!(reader.next(b"abc"), Ok(Piece::Data { used: 0, length: 3 }));
+        assert_eq!(reader.announced(), 28);
+        assert_eq!(reader.next(&[b'a'; 28]), Ok(Piece::Data { used: 0, length: 28 }));
+        assert_eq!(reader.announced(), 0);
     }
 
     #[test]

@@ -297,7 +297,7 @@ struct Ready {
 
 fn bind_all(config: &model::Config, inherited: &mut Inherited) -> Result<Vec<Ready>, String> {
     let mut ready = |listener: &model::Listener| {
-        let tls = certificates(listener)?;
+        let tls = certificates(listener, None)?;
         let bound = match inherited.take(Role::Listener, &listener.name, &listener.address) {
             Some(bound) => bound,
             None => bind(&listener.address, &format!("listener {}", listener.name))?,
@@ -313,7 +313,7 @@ fn bind_all(config: &model::Config, inherited: &mut Inherited) -> Result<Vec<Rea
 /// # Errors
 /// One line about the first that cannot.
 pub fn check_certificates(config: &model::Config) -> Result<(), String> {
-    config.listeners.iter().try_for_each(|listener| certificates(listener).map(drop))?;
+    config.listeners.iter().try_for_each(|listener| certificates(listener, None).map(drop))?;
     tls_of_masters(config).map(drop)
 }
 
@@ -325,8 +325,9 @@ fn tls_of_masters(config: &model::Config) -> Result<Vec<Vec<Option<Arc<MasterTls
     config.upstreams.iter().map(of_upstream).collect()
 }
 
-fn certificates(listener: &model::Listener) -> Result<Option<Arc<Gate>>, String> {
-    gate(listener).map_err(|error| format!("listener {}: {error}", listener.name))
+/// The gate of a listener, which may keep certificates of the one it had `before`.
+fn certificates(listener: &model::Listener, before: Option<&Gate>) -> Result<Option<Arc<Gate>>, String> {
+    gate(listener, before).map_err(|error| format!("listener {}: {error}", listener.name))
 }
 
 fn start_workers(

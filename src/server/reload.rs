@@ -115,7 +115,8 @@ impl Control {
         let same = |one: &Listener, other: &Listener| one.name == other.name && one.address == other.address;
         let mut plan = Plan::default();
         for listener in &new.listeners {
-            let tls = certificates(listener)?;
+            let before = self.acceptor.address(&listener.name).and_then(|(_, gate)| gate);
+            let tls = certificates(listener, before.as_deref())?;
             let limit = listener.limits.connections;
             if old.listeners.iter().any(|known| same(known, listener)) {
                 plan.change.push((listener.name.clone(), tls, limit));
@@ -135,6 +136,9 @@ impl Control {
             self.acceptor.close(&name);
         }
         for (name, tls, limit) in plan.change {
+            for wrong in tls.iter().flat_map(|gate| gate.stale()) {
+                tracing::error!("listener {name}: the certificate that was in use stays: {wrong}");
+            }
             self.acceptor.change(&name, tls, limit);
         }
         for Ready { name, bound, tls, limit, .. } in plan.open {

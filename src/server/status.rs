@@ -22,6 +22,7 @@ impl Source for Control {
         let listener = |listener: &model::Listener| {
             let (address, tls) = self.acceptor.address(&listener.name).unwrap_or_default();
             let certificates = tls.iter().flat_map(|gate| gate.certificates()).map(certificate_view).collect();
+            let certificate_errors = tls.iter().flat_map(|gate| gate.stale()).cloned().collect();
             let acme = tls.as_ref().and_then(|gate| gate.issued()).map(|issued| {
                 let Progress { error, next } = issued.progress();
                 AcmeView { error, next_order: next }
@@ -31,6 +32,7 @@ impl Source for Control {
                 address,
                 tls: tls.is_some(),
                 certificates,
+                certificate_errors,
                 acme,
                 connections: 0,
                 tunnels: 0,

@@ -93,6 +93,9 @@ metrics! {
     CERTIFICATE_EXPIRY = Gauge "baton_certificate_expiry_timestamp_seconds" ["listener", "name"]
         "When a certificate in use ends, in seconds since 1970.";
 
+    CERTIFICATES_STALE = Gauge "baton_certificates_stale" ["listener"]
+        "Pairs of files that cannot be used any more, and whose earlier certificate is still in use.";
+
     ACME_ORDERS = Counter "baton_acme_orders_total" ["name", "outcome"]
         "Orders of certificates by ACME by outcome: issued or failed.";
 

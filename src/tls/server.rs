@@ -1,7 +1,8 @@
 //! The TLS side of a listener.
 //!
-//! A [`Gate`] is built whole from its files, so a reload either has certificates and rules that work or keeps the old
-//! ones. Connections that are open keep what they began with.
+//! A [`Gate`] is built whole from its files before it is used. A pair of files that was in use and does not work any more, as
+//! while it is being replaced, leaves the certificate that they held before in its place, and the gate tells of it; whatever
+//! else is wrong leaves the gate before. Connections that are open keep what they began with.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,9 @@ pub struct Gate {
     /// Handshakes under way at once, in each worker.
     pub handshakes_max: usize,
     /// Those of the configuration, in its order.
-    certificates: Vec<Facts>,
+    certificates: Vec<(CertificateFiles, Loaded)>,
+    /// What is wrong with files whose certificate is an earlier one, a line for each pair.
+    stale: Vec<String>,
     issued: Option<Arc<Issued>>,
 }
 
@@ -60,7 +63,14 @@ impl Gate {
     #[must_use]
     pub fn certificates(&self) -> Vec<Facts> {
         let issued = self.issued.as_ref().and_then(|issued| issued.certificate());
-        self.certificates.iter().cloned().chain(issued.map(|issued| issued.facts.clone())).collect()
+        let of_files = self.certificates.iter().map(|(_, loaded)| loaded.facts.clone());
+        of_files.chain(issued.map(|issued| issued.facts.clone())).collect()
+    }
+
+    /// What is wrong with pairs of files that do not work any more, and whose earlier certificate is still in use.
+    #[must_use]
+    pub fn stale(&self) -> &[String] {
+        &self.stale
     }
 
     /// What ACME brought, where the listener asks for it.
@@ -76,14 +86,24 @@ impl Gate {
     }
 }
 
-/// Builds the gate of a listener; `None` when it takes no TLS.
+/// Builds the gate of a listener; `None` when it takes no TLS. `before` is the one that it had so far.
 ///
 /// # Errors
-/// [`TlsError`] for the first file that cannot be read or used.
-pub fn gate(listener: &Listener) -> Result<Option<Arc<Gate>>, TlsError> {
+/// [`TlsError`] for the first file that cannot be read or used, and that `before` has nothing for.
+pub fn gate(listener: &Listener, before: Option<&Gate>) -> Result<Option<Arc<Gate>>, TlsError> {
     let Some(tls) = &listener.tls else { return Ok(None) };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let loaded = tls.certificates.iter().map(|files| load(files, &provider)).collect::<Result<Vec<_>, _>>()?;
+    let (mut loaded, mut stale) = (Vec::new(), Vec::new());
+    for files in &tls.certificates {
+        let known = before.into_iter().flat_map(|gate| &gate.certificates).find(|(known, _)| known == files);
+        loaded.push(match (load(files, &provider), known) {
+            (Err(error), Some((_, known))) => {
+                stale.push(error.to_string());
+                known.clone()
+            }
+            (fresh, _) => fresh?,
+        });
+    }
     let issued = tls.acme.as_ref().map(|_| issued::to_listener(&listener.name));
     let mut config = server_config(&listener.name, tls, &loaded, issued.clone(), &provider, listener.http2.enabled)?;
     if listener.tcp.is_some() {
@@ -94,7 +114,8 @@ pub fn gate(listener: &Listener) -> Result<Option<Arc<Gate>>, TlsError> {
         config: Arc::new(config),
         timeout: listener.limits.handshake_timeout,
         handshakes_max: listener.limits.handshakes,
-        certificates: loaded.into_iter().map(|loaded| loaded.facts).collect(),
+        certificates: tls.certificates.iter().cloned().zip(loaded).collect(),
+        stale,
         issued,
     };
     Ok(Some(Arc::new(gate)))

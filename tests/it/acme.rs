@@ -8,7 +8,7 @@ use std::time::Duration;
 use baton::tls::certificate::Facts;
 use rustls::pki_types::CertificateDer;
 
-use crate::kit::acme::{Names, Pebble, Site};
+use crate::kit::acme::{HMAC_KEY, KID, Names, Pebble, Site};
 use crate::kit::baton::run;
 use crate::kit::directory::Directory;
 use crate::kit::process::Stream;
@@ -28,13 +28,15 @@ struct Setup {
     names: Names,
     masters: [Master; 1],
     challenge: &'static str,
+    /// More keys of `acme`.
+    keys: String,
 }
 
 impl Setup {
     async fn new(challenge: &'static str) -> Self {
         let state = Directory::new();
         let site = Site::new(&state);
-        Self { site, state, names: Names::start(), masters: masters(["a"]).await, challenge }
+        Self { site, state, names: Names::start(), masters: masters(["a"]).await, challenge, keys: String::new() }
     }
 
     async fn baton(&self) -> Baton {
@@ -52,6 +54,7 @@ listeners:
         contact: [operator@bot.example]
         terms_of_service_agreed: true
         challenge: {}
+        {}
   - {{ name: plain, address: \"127.0.0.1:0\" }}
 routes: [{{ name: all, upstream: bots }}]
 upstreams:
@@ -63,6 +66,7 @@ admin: {{ address: \"127.0.0.1:0\" }}
             self.site.url(),
             self.site.authority().display(),
             self.challenge,
+            self.keys,
             self.masters[0].address,
             self.state.path().display(),
         );
@@ -209,4 +213,23 @@ async fn an_order_without_proof_fails_with_the_servers_reason_and_is_made_again_
     })
     .await;
     assert_eq!(orders(&baton, "failed").await, failed);
+}
+
+#[tokio::test]
+async fn an_account_is_bound_to_the_external_one_where_the_server_asks_for_that() {
+    let _machine = among_others().await;
+    let mut setup = Setup::new("http-01").await;
+    setup.site.bound = true;
+    let baton = setup.baton().await;
+    let _pebble = setup.pebble(&baton, 30 * DAY);
+    // Without one there is no account.
+    within(ORDER, "a refusal", async || told(&baton).await.filter(|told| told.contains("xternal")).map(|_| ())).await;
+    drop(baton);
+
+    setup.keys = format!("eab: {{ kid: {KID}, hmac_key: {HMAC_KEY} }}");
+    drop(_pebble);
+    let baton = setup.baton().await;
+    let _pebble = setup.pebble(&baton, 30 * DAY);
+    issued(&baton, "a certificate").await;
+    assert!(!baton.process.said(Stream::Err).contains(HMAC_KEY));
 }

@@ -84,6 +84,20 @@ async fn an_early_answer_does_not_lift_the_limit_on_the_body() {
 }
 
 #[tokio::test]
+async fn a_chunk_that_cannot_fit_is_refused_when_its_size_is_told() {
+    let _machine = among_others().await;
+    let (_baton, master, mut client) = between_with(Config::empty().listener("limits: { body_bytes: 1KiB }")).await;
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n").await;
+    let mut upstream = master.accept().await;
+    upstream.head().await;
+    upstream.expect("1\r\na\r\n").await;
+    // One byte more than what is left, of which none has come yet.
+    client.send("400\r\n").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 413 "));
+    assert_eq!(upstream.rest().await, "");
+}
+
+#[tokio::test]
 async fn a_client_that_stops_in_its_upload_is_not_the_masters_failure() {
     let _machine = among_others().await;
     let config = Config::empty().listener("limits: { body_timeout: 300ms }");

@@ -262,27 +262,71 @@ async fn a_pair_that_does_not_work_is_told_and_the_old_one_is_kept() {
     let (pair, master) = (Pair::make(&directory, "one", &["bot.example"]), RawMaster::bind().await);
     let baton = Baton::start_unprobed(&config(&master, &[&pair])).await;
     let (generation, key) = (baton.generation().await, std::fs::read_to_string(&pair.key).unwrap());
-    let error = async || baton.status().await["config_error"].as_str().map(str::to_owned);
+    // Of the whole configuration, or of the one listener.
+    let error = async || {
+        let status = baton.status().await;
+        let told = [&status["config_error"], &status["listeners"][0]["certificate_errors"][0]];
+        told.into_iter().find_map(|error| error.as_str().map(str::to_owned))
+    };
     assert_eq!(error().await, None);
 
     let other = Pair::make(&directory, "other", &["bot.example"]);
     let empty = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    for wrong in [std::fs::read_to_string(&other.key).unwrap(), empty.to_owned(), "nothing".to_owned()] {
+    for (wrong, rejected, stale) in [
+        (std::fs::read_to_string(&other.key).unwrap(), 0.0, 1.0),
+        (empty.to_owned(), 0.0, 1.0),
+        // Not even a key of another kind: `baton check` says so, too.
+        ("nothing".to_owned(), 1.0, 0.0),
+    ] {
         std::fs::write(&pair.key, wrong).unwrap();
         baton.hang_up();
         let told = eventually("an error of the reload", &error).await;
         assert!(told.contains(pair.key.to_str().unwrap()), "{told}");
         assert!(!told.contains("PRIVATE KEY-----\n"), "{told}");
         assert!(served(baton.address(), "bot.example").await == pair.der);
-        assert_eq!(baton.metric("baton_config_rejected", &[]).await, 1.0);
+        assert_eq!(baton.metric("baton_config_rejected", &[]).await, rejected);
+        assert_eq!(baton.metric("baton_certificates_stale", &[]).await, stale);
 
         std::fs::write(&pair.key, &key).unwrap();
         baton.hang_up();
         eventually("a reload without an error", async || error().await.is_none().then_some(())).await;
     }
-    assert!(baton.metric("baton_config_reloads_total", &[("outcome", "rejected")]).await >= 3.0);
+    assert_eq!(baton.metric("baton_config_reloads_total", &[("outcome", "rejected")]).await, 1.0);
     assert!(baton.generation().await >= generation);
     assert!(served(baton.address(), "bot.example").await == pair.der);
+}
+
+#[tokio::test]
+async fn a_pair_that_does_not_work_holds_up_nothing_else_of_a_reload() {
+    let _machine = among_others().await;
+    let directory = Directory::new();
+    let (one, two) = (Pair::make(&directory, "one", &["bot.example"]), Pair::make(&directory, "two", &["two.example"]));
+    let master = RawMaster::bind().await;
+    let baton = Baton::start_unprobed(&config(&master, &[&one, &two])).await;
+    std::fs::write(&one.key, std::fs::read_to_string(&two.key).unwrap()).unwrap();
+    let renewed = Pair::make(&directory, "two", &["two.example", "three.example"]);
+    baton.write(&config(&master, &[&one, &two]).route("timeout: 7s"));
+    baton.hang_up();
+    eventually("the other pair and the rest are taken up", async || {
+        (served(baton.address(), "three.example").await == renewed.der).then_some(())
+    })
+    .await;
+    assert!(served(baton.address(), "bot.example").await == one.der);
+    let status = baton.status().await;
+    assert_eq!(status["config_error"], serde_json::Value::Null);
+    assert!(status["listeners"][0]["certificate_errors"][0].as_str().unwrap().contains("is not the key of"));
+    let said = baton.process.said(Stream::Err);
+    assert!(said.contains("timeout 30s -> 7s") && said.contains("the certificate that was in use stays"), "{said}");
+
+    // What the listener did not have before is a mistake in the configuration.
+    let new = Pair::make(&directory, "new", &["new.example"]);
+    std::fs::write(&new.key, std::fs::read_to_string(&two.key).unwrap()).unwrap();
+    baton.write(&config(&master, &[&one, &two, &new]));
+    baton.hang_up();
+    eventually("the reload is refused", async || {
+        baton.status().await["config_error"].as_str().filter(|error| error.contains("new")).map(|_| ())
+    })
+    .await;
 }
 
 /// Starts with these files and gives the exit code with what was said on standard error.

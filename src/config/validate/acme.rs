@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::file;
-use super::super::model::{Acme, AcmeChallenge, HostPattern};
+use super::super::model::{Acme, AcmeChallenge, Eab, HostPattern};
 use super::super::shape::At;
 use super::super::units::{Challenge, Host};
 use super::Checker;
@@ -42,7 +42,44 @@ pub fn check(checker: &mut Checker<'_, '_>, acme: &file::Acme) -> Option<Acme> {
         },
         renew_before: acme.renew_before.get()?.as_ref().map(|time| time.0),
         ca,
+        eab: match acme.eab.get()? {
+            Some(eab) => Some(external(checker, eab)?),
+            None => None,
+        },
     })
+}
+
+fn external(checker: &mut Checker<'_, '_>, eab: &file::Eab) -> Option<Eab> {
+    let (kid, key) = (eab.kid.get()?, eab.hmac_key.get()?);
+    let Some(hmac_key) = base64url(&key.0).filter(|key| !key.is_empty()) else {
+        let report = checker.error(eab.hmac_key.node, "the key is not base64url");
+        checker.push(report.help("write it as the authority told it: letters, digits, `-` and `_`"));
+        return None;
+    };
+    Some(Eab { kid: kid.0.clone(), hmac_key })
+}
+
+/// RFC 4648 section 5, with or without its padding.
+fn base64url(text: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut held, mut bits) = (Vec::new(), 0_u32, 0);
+    for byte in text.trim_end_matches('=').bytes() {
+        let sextet = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        (held, bits) = (held << 6 | u32::from(sextet), bits + 6);
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    // What is left over is less than a digit, and says nothing.
+    (bits < 6 && held == 0).then_some(bytes)
 }
 
 fn domain(checker: &mut Checker<'_, '_>, at: &At<Host>) -> Option<String> {
@@ -56,4 +93,21 @@ fn domain(checker: &mut Checker<'_, '_>, at: &At<Host>) -> Option<String> {
     let report = checker.error(at.node, format!("{} cannot be ordered: {problem}", checker.show(at.node)));
     checker.push(report.help("write whole domain names, such as `bot.example`"));
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_decoded_as_the_standard_says() {
+        let cases = [("", ""), ("Zg", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")];
+        for (encoded, plain) in cases {
+            assert_eq!(base64url(encoded).as_deref(), Some(plain.as_bytes()), "{encoded}");
+        }
+        assert_eq!(base64url("-_8").as_deref(), Some(&[0xfb, 0xff][..]));
+        for wrong in ["Z", "Zh", "+/8", "Zm 9v", "Zm9vY"] {
+            assert_eq!(base64url(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -69,6 +69,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
         overload: Overload {
             requests: overload.requests.get()?.usize(),
             body_bytes: overload.body_bytes.get()?.usize(),
+            lag: overload.lag.get()?.0,
         },
     })
 }

@@ -131,19 +131,27 @@ impl Upload {
                     }
                     length
                 }
-                Reader::Chunked(reader) => match reader.next(input).map_err(|_| ClientEnd::Malformed)? {
-                    Piece::Data { used, length } => {
-                        self.received += length as u64;
-                        self.outgoing.push(&input[used..used + length]);
-                        used + length
+                Reader::Chunked(reader) => {
+                    let piece = reader.next(input).map_err(|_| ClientEnd::Malformed)?;
+                    let here = if let Piece::Data { length, .. } = piece { length as u64 } else { 0 };
+                    // A chunk that cannot fit is refused when its size is told, not when it has come.
+                    if self.received.saturating_add(here).saturating_add(reader.announced()) > self.body_max {
+                        return Err(ClientEnd::TooLarge);
                     }
-                    Piece::More { used } => used,
-                    Piece::End { used } => {
-                        reader.write_trailers(&mut self.trailers).map_err(|_| ClientEnd::Malformed)?;
-                        self.reader = Reader::Done;
-                        used
+                    match piece {
+                        Piece::Data { used, length } => {
+                            self.received += here;
+                            self.outgoing.push(&input[used..used + length]);
+                            used + length
+                        }
+                        Piece::More { used } => used,
+                        Piece::End { used } => {
+                            reader.write_trailers(&mut self.trailers).map_err(|_| ClientEnd::Malformed)?;
+                            self.reader = Reader::Done;
+                            used
+                        }
                     }
-                },
+                }
             };
             client.buffer.consume(used);
             if self.received > self.body_max {

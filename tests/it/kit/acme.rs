@@ -15,17 +15,23 @@ pub struct Pebble {
     _directory: Directory,
 }
 
+/// What the authority knows of an external account.
+pub const KID: &str = "baton-test";
+pub const HMAC_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+
 /// What stays the same over several servers: the address of the directory and its certificate.
 pub struct Site {
     pub port: u16,
     pair: Pair,
+    /// Accounts have to be bound to an external one.
+    pub bound: bool,
 }
 
 impl Site {
     pub fn new(directory: &Directory) -> Self {
         // The server does not tell which port it was given, so one is looked for that is free.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { port, pair: Pair::make(directory, "directory", &["127.0.0.1"]) }
+        Self { port, pair: Pair::make(directory, "directory", &["127.0.0.1"]), bound: false }
     }
 
     pub fn url(&self) -> String {
@@ -49,6 +55,8 @@ impl Pebble {
             "httpPort": http,
             "tlsPort": tls,
             "certificateValidityPeriod": validity,
+            "externalAccountBindingRequired": site.bound,
+            "externalAccountMACKeys": { KID: HMAC_KEY },
         }});
         let path = directory.write("pebble.json", &config.to_string());
         let log = std::fs::File::create(directory.path().join("pebble.log")).unwrap();
