@@ -54,7 +54,8 @@ impl Source for Control {
     }
 
     fn store(&self) -> Option<Store> {
-        None
+        // The function of the control plane, not this one.
+        Self::store(self)
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {

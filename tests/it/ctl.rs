@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::admin::token;
+use super::kit::bot::Bot;
 use super::kit::config::PROBES;
 use super::kit::directory::Directory;
 use super::kit::http::Client;
 use super::kit::load::{until_served, webhooks};
 use super::kit::process::Stream;
-use super::kit::{Baton, Config, among_others, eventually, masters};
+use super::kit::{Baton, Config, among_others, eventually, masters, meta};
 
 /// Runs `baton ctl` against a Baton, without holding up the tasks of the test.
 async fn ctl(baton: &Baton, token: Option<&str>, arguments: &[&str]) -> Output {
@@ -209,4 +210,59 @@ async fn a_unix_socket_is_as_good_as_an_address() {
     out(&ctl_at(&admin, Some(&token), &["drain", "a"]).await);
     let status = json(&ctl_at(&admin, None, &["status", "--json"]).await);
     assert_eq!(status["upstreams"][0]["masters"][0]["operator_state"], "drain");
+}
+
+#[tokio::test]
+async fn messages_that_were_given_up_are_looked_at_and_replayed_when_the_bot_is_well_again() {
+    let _machine = among_others().await;
+    let bot = Bot::start().await;
+    bot.answer(500);
+    let config = Config::empty()
+        .master("bot", bot.address, "")
+        .route("delivery: spool\nwhatsapp: { provider: cloud-api, app_secret: \"s3cret\" }")
+        .upstream("redelivery: { attempts: 2, backoff: 20ms, max_backoff: 50ms }");
+    let baton = Baton::start(&config).await;
+    let token = token(&baton.config_path(), "operator");
+    let mut client = Client::connect(baton.address()).await;
+    for number in 0..4 {
+        let body = meta::message("106540352242922", &format!("97150000000{number}"), &format!("wamid.{number}"));
+        assert_eq!(meta::post(&mut client, &body).await.status, 200);
+    }
+    eventually("four dead letters", async || {
+        let spool = json(&ctl(&baton, None, &["spool", "--json"]).await);
+        (spool["dead_letters"] == 4 && spool["pending"] == 0).then_some(())
+    })
+    .await;
+    assert!(out(&ctl(&baton, None, &["spool"]).await).contains("dead letters  4"));
+    assert_eq!(out(&ctl(&baton, None, &["spool", "list"]).await).trim(), "nothing waits");
+    let table = out(&ctl(&baton, None, &["dead-letters", "list", "--reason", "attempts"]).await);
+    assert!(table.lines().count() == 5 && table.lines().next().unwrap().contains("UPSTREAM"), "{table}");
+    let page = json(&ctl(&baton, None, &["dead-letters", "list", "--limit", "3", "--json"]).await);
+    let next = page["next"].as_str().unwrap();
+    let rest = json(&ctl(&baton, None, &["dead-letters", "list", "--cursor", next, "--json"]).await);
+    assert_eq!((page["items"].as_array().unwrap().len(), rest["items"].as_array().unwrap().len()), (3, 1));
+    let id = rest["items"][0]["id"].to_string();
+    let shown = out(&ctl(&baton, None, &["dead-letters", "show", &id]).await);
+    assert!(shown.contains("wamid.") && shown.contains("status 500") && shown.contains("106540352242922"), "{shown}");
+
+    bot.answer(200);
+    let before = bot.got().len();
+    let said = out(&ctl(&baton, Some(&token), &["dead-letters", "replay", &id, "--comment", "repaired"]).await);
+    assert_eq!(said.trim(), "1 in line again");
+    eventually("the delivery of one", async || (bot.got().len() > before).then_some(())).await;
+    let none = out(&ctl(&baton, Some(&token), &["dead-letters", "discard", "--older-than", "1h"]).await);
+    assert_eq!(none.trim(), "0 removed");
+    let said = out(&ctl(&baton, Some(&token), &["dead-letters", "replay", "--all", "--yes"]).await);
+    assert_eq!(said.trim(), "3 in line again");
+    eventually("the delivery of all", async || (bot.got().len() >= before + 4).then_some(())).await;
+    eventually("an empty spool", async || {
+        let spool = json(&ctl(&baton, None, &["spool", "--json"]).await);
+        (spool["dead_letters"] == 0 && spool["pending"] == 0).then_some(())
+    })
+    .await;
+    eventually("both in the audit trail", async || {
+        let said = baton.process.said(Stream::Err);
+        (said.matches("dead-letters.replay").count() == 2 && said.contains("repaired")).then_some(())
+    })
+    .await;
 }
