@@ -139,15 +139,21 @@ impl<V: Copy> Lru<V> {
         }
     }
 
-    /// Takes in an entry that was used `age` ago, unless it is expired or its hash has a value already. Give the oldest
-    /// first: of more than the table holds, the last given stay.
+    /// Takes in an entry that was told as used `age` ago, unless it is expired or its hash has a value already. Give the
+    /// oldest first: of more than the table holds, the last given stay.
     pub fn restore(&self, hash: u64, value: V, age: Micros, now: Micros) {
         let now = now.saturating_add(EPOCH);
         with(self.shard(hash), |shard| {
             if age < self.ttl && !shard.slots.contains_key(&hash) {
-                shard.set(hash, value, now.saturating_sub(age), self);
+                shard.insert(hash, value, now.saturating_sub(age), self);
             }
         });
+    }
+
+    /// How long an entry is kept after its last use.
+    #[must_use]
+    pub fn ttl(&self) -> Micros {
+        self.ttl
     }
 
     /// Entries in the table, expired ones that are still to go included.
@@ -199,6 +205,12 @@ impl<V: Copy> Shard<V> {
             self.mark(slot, table.capacity);
             return;
         }
+        let slot = self.insert(hash, value, now, table);
+        self.mark(slot, table.capacity);
+    }
+
+    /// Puts a new entry at the end of the list, as one that was told.
+    fn insert(&mut self, hash: u64, value: V, now: Micros, table: &Lru<V>) -> u32 {
         if self.slots.len() >= table.capacity {
             self.remove(self.oldest, table.capacity);
         }
@@ -215,7 +227,7 @@ impl<V: Copy> Shard<V> {
         };
         self.slots.insert(hash, slot);
         self.append(slot);
-        self.mark(slot, table.capacity);
+        slot
     }
 
     fn sweep(&mut self, now: Micros, table: &Lru<V>) {

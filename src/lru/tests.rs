@@ -204,11 +204,13 @@ fn a_look_is_no_use() {
 #[test]
 fn what_is_restored_lives_for_the_rest_of_its_time_and_gives_way_to_what_is_there() {
     let table = Table::new(4, TTL);
+    changes(&table, 0);
     table.set(1, 7, 0);
     for hash in [1, 2] {
         table.restore(hash, 9, 60, 10);
     }
     table.restore(3, 9, TTL, 10);
+    assert_eq!(changes(&table, 10), [Change { hash: 1, entry: Some((7, 10)) }], "what is restored is known elsewhere");
     assert_eq!(
         (table.get(1, 10), table.peek(2, 49), table.get(2, 50), table.get(3, 10)),
         (Some(7), Some((9, 99)), None, None)

@@ -9,6 +9,7 @@
 
 mod expiry;
 mod files;
+mod kept;
 mod operate;
 mod outage;
 mod reload;
@@ -491,6 +492,7 @@ async fn watch_over(
     let Signals { mut hangup, mut terminate, mut interrupt } = signals;
     let mut files = files::Files::watch(&control.path, files);
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
+    let mut keeping = tokio::time::interval(kept::INTERVAL);
     let mut pulse = control.supervisor.pulse().map(tokio::time::interval);
     let mut succeeded = std::pin::pin!(succeeded);
     loop {
@@ -509,6 +511,7 @@ async fn watch_over(
                 control.upkeep();
                 control.take_back_spool(Duration::ZERO).await;
             }
+            _ = keeping.tick() => control.keep(),
             () = tick(&mut pulse) => control.supervisor.alive(),
             _ = terminate.recv() => return End::Drain,
             _ = interrupt.recv() => return End::Fast,

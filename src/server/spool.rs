@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::Control;
+use super::{Control, kept};
 use crate::clock;
 use crate::config::model::{Config, Delivery};
 use crate::spool::Spool;
 use crate::spool::claims::Claims;
 use crate::spool::dispatch::{self, Supplies};
-use crate::spool::store::{NAME, Store};
+use crate::spool::store::{NAME, OpenError, Store};
 use crate::spool::turns::{BUCKETS, Turns};
 use crate::worker::Phase;
 
@@ -38,9 +38,12 @@ pub struct Running {
     dispatcher: JoinHandle<()>,
 }
 
-/// Whether the configuration wants the store, or there is one with messages that may still be delivered.
+/// Whether the configuration wants the store, for messages or for pins of conversations, or there is one with messages
+/// that may still be delivered.
 fn is_needed(config: &Config) -> bool {
-    config.routes.iter().any(|route| route.delivery != Delivery::Inline) || config.state_path.join(NAME).exists()
+    config.routes.iter().any(|route| route.delivery != Delivery::Inline)
+        || config.upstreams.iter().any(kept::is_kept)
+        || config.state_path.join(NAME).exists()
 }
 
 impl Control {
@@ -56,7 +59,15 @@ impl Control {
         let started = Instant::now();
         let (sender, events) = mpsc::unbounded_channel();
         let (path, settings) = (config.state_path.clone(), config.spool);
-        let opening = tokio::task::spawn_blocking(move || Store::open_waiting(&path, &settings, &sender, patience));
+        let snapshot = self.published.load_full();
+        let opening = tokio::task::spawn_blocking(move || {
+            let opened = Store::open_waiting(&path, &settings, &sender, patience)?;
+            // Before anything is delivered or taken from a gateway.
+            if let Err(error) = kept::load(&opened.0, &snapshot) {
+                tracing::warn!("some conversations have lost their master: {error}");
+            }
+            Ok::<_, OpenError>(opened)
+        });
         let opened = opening.await.map_err(|error| format!("cannot open the spool: {error}"))?;
         let (store, recovered) = opened.map_err(|error| format!("cannot open the spool (state.path): {error}"))?;
         let (pending, damaged, clean) = (recovered.entries.len(), recovered.damaged, recovered.clean);
@@ -86,6 +97,13 @@ impl Control {
         Ok(())
     }
 
+    /// Writes down pins and names that changed; call it every [`kept::INTERVAL`].
+    pub fn keep(&self) {
+        if let Some(store) = self.store() {
+            kept::save(&store, &self.published.load());
+        }
+    }
+
     /// Begins no further deliveries.
     pub fn drain_spool(&self) {
         if let Some(running) = &*self.spool.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -111,6 +129,7 @@ impl Control {
         if dispatcher.join().is_err() {
             tracing::error!("the dispatcher had panicked");
         }
+        kept::save(&store, &self.published.load());
         self.publish_spool(None);
         if tokio::time::timeout(LAST_COMMIT, store.close()).await.is_err() {
             tracing::error!("the spool could not be closed in time; what was accepted is on disk");

@@ -163,11 +163,11 @@ impl Said {
     /// Reads all that a child says until it ends, and kills it `after` its first promise.
     fn listen(&mut self, child: &mut Child, after: Option<Duration>) {
         let out = child.stdout.take().expect("standard output is piped");
-        let mut kill_at = None;
+        let (mut kill_at, before) = (None, self.accepted.len());
         for line in BufReader::new(out).split(b'\n') {
             let line = line.expect("a line of the child");
             self.line(&String::from_utf8_lossy(&line));
-            if let (Some(after), false) = (after, self.accepted.is_empty()) {
+            if let (Some(after), true) = (after, self.accepted.len() > before) {
                 let due = *kill_at.get_or_insert_with(|| Instant::now() + after);
                 if Instant::now() >= due {
                     child.kill().expect("the child can be killed");

@@ -34,7 +34,7 @@ pub use api::{
 pub use backup::{BackupError, Summary, restore};
 use command::{Action, Batch, Command, Job, Prepared};
 pub use open::NAME;
-pub use read::{Pending, Row};
+pub use read::Pending;
 use shared::Shared;
 
 use super::record::{Attempt, Entry, Incoming};

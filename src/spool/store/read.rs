@@ -15,9 +15,6 @@ use crate::spool::record::{Attempt, Entry, Record};
 /// Rows of a page at most.
 pub const PAGE_MAX: usize = 1000;
 
-/// A row of [`Store::rows`] by its key.
-pub type Row = (u64, Box<[u8]>);
-
 /// A pending message as a list shows it, without its head and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
@@ -113,21 +110,21 @@ impl Store {
         read.transpose().map_err(|unreadable| ReadError::Unreadable(seq, unreadable))
     }
 
-    /// All rows of a table that can be read, by key.
+    /// Shows every row of a table that can be read, by key. The store is read while `see` runs, so that it should be quick.
     ///
     /// # Errors
     ///
     /// The disk failed, or the store is closed.
-    pub fn rows(&self, table: Rows) -> Result<Vec<Row>, ReadError> {
+    pub fn each_row(&self, table: Rows, mut see: impl FnMut(u64, &[u8])) -> Result<(), ReadError> {
         self.read(|transaction| {
-            let table = transaction.open_table(if table == Rows::Pins { PINS } else { ALIASES })?;
-            let mut rows = Vec::new();
-            for row in table.iter()? {
+            for row in transaction.open_table(if table == Rows::Pins { PINS } else { ALIASES })?.iter()? {
                 let (key, row) = row?;
                 // Of one that cannot be read nothing can be used.
-                rows.extend(unseal(key.value(), row.value()).ok().map(|row| (key.value(), row.into())));
+                if let Ok(row) = unseal(key.value(), row.value()) {
+                    see(key.value(), row);
+                }
             }
-            Ok(rows)
+            Ok(())
         })
     }
 
