@@ -10,6 +10,7 @@
 #[allow(dead_code, unused_imports, reason = "the language of the other tests, of which these speak a part")]
 mod kit;
 
+mod delivery;
 mod meta;
 mod peer;
 mod proxied;

@@ -36,12 +36,44 @@ impl<'a> Text<'a> {
         if let Some(user) = self.user {
             (contact["user_id"], message["from_user_id"]) = (user.into(), user.into());
         }
-        messages(self.account, &json!({ "contacts": [contact], "messages": [message] }))
+        change_of(self.account, &json!({ "contacts": [contact], "messages": [message] }))
     }
 
     pub fn body(&self) -> String {
         envelope([vec![self.change()]])
     }
+}
+
+/// One change with all these messages, which are for one account.
+pub fn together(texts: &[Text<'_>]) -> Value {
+    let (mut contacts, mut messages) = (Vec::new(), Vec::new());
+    for text in texts {
+        let value = &text.change()["value"];
+        if !contacts.contains(&value["contacts"][0]) {
+            contacts.push(value["contacts"][0].clone());
+        }
+        messages.push(value["messages"][0].clone());
+    }
+    change_of(texts[0].account, &json!({ "contacts": contacts, "messages": messages }))
+}
+
+/// A status of a message that the account has sent to this person.
+pub fn status(account: &str, phone: &str, user: &str, id: &str, status: &str) -> Value {
+    let mut value = json!({ "statuses": [{
+        "id": id, "status": status, "timestamp": "1782991812", "recipient_id": phone, "recipient_user_id": user,
+    }]});
+    if status == "failed" {
+        value["statuses"][0]["errors"] = json!([{ "code": 131_026, "title": "Message undeliverable" }]);
+    } else {
+        value["contacts"] = json!([{ "profile": { "name": "Layla" }, "wa_id": phone, "user_id": user }]);
+    }
+    change_of(account, &value)
+}
+
+/// The update without a phone number that ends the process of one of the libraries.
+pub fn account_update() -> String {
+    let value = json!({ "event": "VERIFIED_ACCOUNT", "phone_number": "97140000000" });
+    envelope([vec![json!({ "field": "account_update", "value": value })]])
 }
 
 /// A body with so many entries, each with its changes.
@@ -51,7 +83,7 @@ pub fn envelope<const N: usize>(entries: [Vec<Value>; N]) -> String {
     json!({ "object": "whatsapp_business_account", "entry": entries }).to_string()
 }
 
-fn messages(account: &str, rest: &Value) -> Value {
+fn change_of(account: &str, rest: &Value) -> Value {
     let metadata = json!({ "display_phone_number": "97140000000", "phone_number_id": account });
     let mut value = json!({ "messaging_product": "whatsapp", "metadata": metadata });
     for (key, part) in rest.as_object().expect("an object") {

@@ -8,6 +8,9 @@ import uvicorn
 from fastapi import FastAPI
 from pywa import WhatsApp
 
+# Bodies below this length are told in full.
+SHOWN = 65536
+
 app = FastAPI()
 seen = []
 requests = []
@@ -32,6 +35,8 @@ class Recorder:
             part = message.get("body", b"")
             digest.update(part)
             note["length"] += len(part)
+            if note["length"] < SHOWN:
+                note["body"] = note.get("body", "") + part.decode("utf-8", "replace")
             note["sha256"] = digest.hexdigest()
             return message
 
