@@ -48,7 +48,8 @@ pub async fn forward_or_keep<R: Requester>(
         return kept(work, spool, message).await;
     }
     let exchange = work.exchange();
-    let exchange = Exchange { aim, timeout: exchange.timeout.min(after), ..exchange };
+    // One master at most: what ends without an answer may be what ended it, and is counted from then on.
+    let exchange = Exchange { aim, once: true, timeout: exchange.timeout.min(after), ..exchange };
     match exchange.run(requester).await {
         Ok(answer) if (200..300).contains(&answer.status()) => {
             spool.store.note_seen(message.id.into_iter().collect());
