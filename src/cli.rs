@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config;
 use crate::server::{self, Failure, Replaces};
+use crate::spool::store;
 use crate::{admin, ctl, demo, sample};
 
 const EXIT_CODES: &str = "Exit codes: 0 well, 1 failed at run time, 2 wrong usage or configuration.";
@@ -54,6 +55,17 @@ enum Command {
     SampleMaster(sample::master::Args),
     /// Send webhooks at a fixed rate and measure the answers
     SampleGateway(sample::gateway::Args),
+    /// Put a copy that `baton ctl backup` made in the place of the stored messages; Baton must not run
+    Restore {
+        /// The copy
+        file: PathBuf,
+        /// Configuration file, for `state.path`
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Replace what is stored there, which is kept as `spool.redb.replaced`
+        #[arg(long)]
+        replace: bool,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Make a token for the admin API
@@ -99,6 +111,7 @@ pub fn main() -> ExitCode {
             say(&mut std::io::stderr(), &format!("error: {error}"));
             ExitCode::FAILURE
         }
+        Command::Restore { file, config, replace } => restore(&file, &config, replace),
         Command::Token { role, name, ttl, config } => token(role, name, ttl, &config),
         Command::Ctl(args) => ctl::main(args),
         Command::Schema => {
@@ -171,6 +184,30 @@ fn token(role: admin::role::Role, name: Option<String>, ttl: Duration, path: &Pa
             ExitCode::SUCCESS
         }
         None => failed("there is no key to sign with", 1),
+    }
+}
+
+fn restore(file: &Path, path: &Path, replace: bool) -> ExitCode {
+    let config = match config::load(path) {
+        Ok(loaded) => loaded.config,
+        Err(diagnostics) => {
+            say(&mut std::io::stderr(), &diagnostics.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    match store::restore(file, &config.state_path, replace) {
+        Ok(store::Summary { pending, dead, unreadable, bytes: _ }) => {
+            let mut text = format!("restored {pending} messages and {dead} dead letters");
+            if unreadable > 0 {
+                text.push_str(&format!("; {unreadable} cannot be read"));
+            }
+            say(&mut std::io::stdout(), &text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("error: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`table`] lists every path with what it needs, [`access`] decides who may, and each resource has a file of its own.
 
 mod access;
+pub mod backup;
 mod body;
 mod dead_letters;
 mod gauges;
@@ -21,6 +22,7 @@ pub mod token;
 pub mod view;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -93,6 +95,9 @@ pub struct AdminState {
     /// Replaced when the configuration is.
     pub keys: Arc<ArcSwap<Keyring>>,
     pub audit: Arc<Audit>,
+    pub backups: Arc<backup::Backups>,
+    /// Directory for durable state, where copies are made.
+    pub state_path: PathBuf,
 }
 
 impl AdminState {

@@ -13,7 +13,7 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 
 use super::problem::Problem;
 use super::role::{Need, Role};
-use super::{AdminState, access, dead_letters, masters, page, spool, state};
+use super::{AdminState, access, backup, dead_letters, masters, page, spool, state};
 
 /// One method of one path.
 pub struct Endpoint {
@@ -34,6 +34,7 @@ const LONG_PATIENCE: Duration = Duration::from_secs(600);
 const OPEN: Need = Need::Nothing;
 const VIEWER: Need = Need::Role(Role::Viewer);
 const OPERATOR: Need = Need::Role(Role::Operator);
+const ADMIN: Need = Need::Role(Role::Admin);
 
 /// The table.
 #[must_use]
@@ -55,6 +56,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         read("/api/v1/dead-letters/{id}", VIEWER, get(dead_letters::show)),
         change("/api/v1/dead-letters/replay", OPERATOR, on(MethodFilter::POST, dead_letters::replay)).long(),
         change("/api/v1/dead-letters/discard", OPERATOR, on(MethodFilter::POST, dead_letters::discard)).long(),
+        change("/api/v1/backup", ADMIN, on(MethodFilter::POST, backup::backup)).long(),
     ]
 }
 

@@ -100,6 +100,8 @@ fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
         telemetry: Arc::clone(telemetry),
         keys: Arc::new(ArcSwap::from_pointee(ring)),
         audit: Arc::default(),
+        backups: Arc::default(),
+        state_path: std::env::temp_dir(),
     })
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Failure;
-use crate::admin::Document;
+use crate::admin::{Document, backup};
 
 /// Longest answer that is read; a page of anything is far below.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -78,6 +79,13 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
+/// What came of [`Client::download`].
+pub struct Download {
+    pub bytes: u64,
+    pub pending: u64,
+    pub dead_letters: u64,
+}
+
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 impl Client {
@@ -107,6 +115,37 @@ impl Client {
         self.read(&answer)
     }
 
+    /// Writes the answer of a POST without a body where it is told to, as it comes.
+    pub async fn download(&self, path: &str, into: &mut impl io::Write) -> Result<Download, Failure> {
+        let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));
+        let stream = self.stream().await?;
+        let (response, connection) =
+            self.send(stream, Method::POST, path, Bytes::new()).await.map_err(|error| failed(&error))?;
+        let connection = tokio::spawn(connection);
+        let (head, mut body) = response.into_parts();
+        if !head.status.is_success() {
+            let answer = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| failed(&error))?;
+            return Err(self.refused(head.status, &answer.to_bytes()));
+        }
+        let number = |name: &str| {
+            let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+            value.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let (expected, mut bytes) = (number("content-length"), 0);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| failed(&format_args!("the copy broke off: {error}")))?;
+            if let Ok(data) = frame.into_data() {
+                bytes += data.len() as u64;
+                into.write_all(&data).map_err(|error| Failure::Failed(format!("cannot write the copy: {error}")))?;
+            }
+        }
+        connection.abort();
+        if bytes != expected {
+            return Err(failed(&format_args!("the copy broke off after {bytes} of {expected} bytes")));
+        }
+        Ok(Download { bytes, pending: number(backup::PENDING), dead_letters: number(backup::DEAD_LETTERS) })
+    }
+
     fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Failure> {
         serde_json::from_slice(answer).map_err(|error| {
             Failure::Failed(format!("what answers at {} is no Baton of this version: {error}", self.target))
@@ -115,23 +154,21 @@ impl Client {
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));
-        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Failure::Failed(self.unreachable(&error.to_string()))),
-            Err(_) => return Err(Failure::Failed(self.unreachable("no answer"))),
-        };
+        let stream = self.stream().await?;
         let exchange = self.exchange(stream, method, path, body);
         let (status, answer) = match tokio::time::timeout(ANSWER_TIMEOUT, exchange).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(failed(&error)),
             Err(_) => return Err(failed(&format_args!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
         };
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let detail = serde_json::from_slice::<Document>(&answer).map(|document| document.detail);
+        if status.is_success() { Ok(answer) } else { Err(self.refused(status, &answer)) }
+    }
+
+    /// What an answer other than a good one means.
+    fn refused(&self, status: StatusCode, answer: &[u8]) -> Failure {
+        let detail = serde_json::from_slice::<Document>(answer).map(|document| document.detail);
         let detail = detail.unwrap_or_else(|_| format!("status {status}, and nothing that a Baton would say"));
-        Err(Failure::Failed(match status {
+        Failure::Failed(match status {
             StatusCode::UNAUTHORIZED if self.authorization.is_none() => {
                 "this needs a token: give one with --token or BATON_TOKEN; \
                  `baton token --role operator --config FILE` makes one"
@@ -140,7 +177,15 @@ impl Client {
             StatusCode::UNAUTHORIZED => format!("the token was refused: {detail}"),
             StatusCode::FORBIDDEN => format!("the token does not allow this: {detail}"),
             _ => detail,
-        }))
+        })
+    }
+
+    async fn stream(&self) -> Result<Box<dyn Stream>, Failure> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(Failure::Failed(self.unreachable(&error.to_string()))),
+            Err(_) => Err(Failure::Failed(self.unreachable("no answer"))),
+        }
     }
 
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
@@ -164,6 +209,22 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Error> {
+        let (response, connection) = self.send(stream, method, path, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        // The connection ends by itself after the answer; its errors reach the body as well.
+        let (body, _) = tokio::join!(body, connection);
+        Ok((status, body?.to_bytes()))
+    }
+
+    /// Sends a request; gives the head of the answer, and the connection, which has to be driven for its body.
+    async fn send(
+        &self,
+        stream: Box<dyn Stream>,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, impl Future<Output = hyper::Result<()>> + use<>), Error> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let host = match &self.target {
             Target::Tcp(authority) => authority,
@@ -179,15 +240,16 @@ impl Client {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Full::new(body))?;
-        let answer = async {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
-            Ok::<_, Error>((status, body))
+        let mut connection = Box::pin(connection);
+        let response = tokio::select! {
+            biased;
+            response = sender.send_request(request) => response?,
+            ended = connection.as_mut() => {
+                ended?;
+                return Err("the connection ended before the answer".into());
+            }
         };
-        // The connection ends by itself after the answer; its errors reach the request as well.
-        let (answer, _) = tokio::join!(answer, connection);
-        answer
+        Ok((response, connection))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Each group of commands is a file that turns an answer into text for people; `--json` prints the answer as it came.
 
+mod backup;
 mod client;
 mod dead_letters;
 mod masters;
@@ -59,6 +60,8 @@ enum Command {
     /// Messages that were given up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Copy everything that is stored to a file, while Baton runs
+    Backup(backup::Args),
 }
 
 /// Why a command came to nothing.
@@ -130,6 +133,7 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Maintenance(args) => masters::run(&client, &args, OperatorState::Maintenance).await,
         Command::Spool(args) => spool::run(&client, &args).await,
         Command::DeadLetters(command) => dead_letters::run(&client, &command).await,
+        Command::Backup(args) => backup::run(&client, &args).await,
     }
 }
 

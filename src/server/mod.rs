@@ -365,6 +365,8 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         telemetry: control.telemetry.clone(),
         keys: control.keys.clone(),
         audit: control.audit.clone(),
+        backups: Arc::default(),
+        state_path: control.published.load().config.state_path.clone(),
     };
     let started = admin::start(listener, Arc::new(state));
     Ok((started.map_err(|error| format!("cannot start the admin listener: {error}"))?, file))

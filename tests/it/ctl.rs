@@ -266,3 +266,56 @@ async fn messages_that_were_given_up_are_looked_at_and_replayed_when_the_bot_is_
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_copy_made_while_baton_runs_brings_back_what_was_stored() {
+    let _machine = among_others().await;
+    let bot = Bot::start().await;
+    bot.answer(500);
+    let config = Config::empty()
+        .master("bot", bot.address, "")
+        .route("delivery: spool\nwhatsapp: { provider: cloud-api, app_secret: \"s3cret\" }")
+        .upstream("redelivery: { attempts: 2, backoff: 20ms, max_backoff: 50ms }");
+    let mut baton = Baton::start(&config).await;
+    let (operator, admin) = (token(&baton.config_path(), "operator"), token(&baton.config_path(), "admin"));
+    let mut client = Client::connect(baton.address()).await;
+    for number in 0..5 {
+        let body = meta::message("106540352242922", &format!("97150000000{number}"), &format!("wamid.{number}"));
+        assert_eq!(meta::post(&mut client, &body).await.status, 200);
+    }
+    eventually("five dead letters", async || {
+        (json(&ctl(&baton, None, &["spool", "--json"]).await)["dead_letters"] == 5).then_some(())
+    })
+    .await;
+    let copy = baton.directory().join("copy.redb");
+    let copy = copy.to_str().unwrap();
+    let refused = ctl(&baton, Some(&operator), &["backup", copy]).await;
+    assert!(
+        err(&refused).contains("needs the role admin") && !std::path::Path::new(copy).exists(),
+        "{}",
+        err(&refused)
+    );
+    let made = json(&ctl(&baton, Some(&admin), &["backup", copy, "--json"]).await);
+    assert_eq!((&made["dead_letters"], &made["pending"]), (&5.into(), &0.into()));
+    assert_eq!(made["bytes"], std::fs::metadata(copy).unwrap().len());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(copy).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!baton.directory().join("data/backup.redb").exists());
+    out(&ctl(&baton, Some(&admin), &["dead-letters", "discard", "--all", "--yes"]).await);
+
+    let path = baton.config_path();
+    let path = path.to_str().unwrap();
+    let running = super::admin::baton(&["restore", copy, "--config", path, "--replace"]);
+    assert_eq!(running.status.code(), Some(1), "{}", err(&running));
+    assert!(err(&running).contains("has it open"), "{}", err(&running));
+    baton.process.signal(rustix::process::Signal::TERM);
+    baton.process.ended().await;
+    let occupied = super::admin::baton(&["restore", copy, "--config", path]);
+    assert!(occupied.status.code() == Some(1) && err(&occupied).contains("already"), "{}", err(&occupied));
+    let restored = super::admin::baton(&["restore", copy, "--config", path, "--replace"]);
+    assert_eq!(out(&restored).trim(), "restored 0 messages and 5 dead letters");
+    let mut again = super::kit::baton::run(&baton.config_path());
+    let address = again.line("admin on", |line| Some(line.strip_prefix("admin on ")?.to_owned())).await;
+    again.line("ready", |line| (line == "ready").then_some(())).await;
+    assert_eq!(json(&ctl_at(&address, None, &["spool", "--json"]).await)["dead_letters"], 5);
+}
