@@ -10,6 +10,7 @@ use super::load::Load;
 use crate::clock::{self, Micros};
 use crate::ids::{self, RequestIds};
 use crate::net::buffer::BufferStock;
+use crate::net::pipes::Pipes;
 use crate::net::watch::Watch;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::hot::{RouteCounters, Series, UpstreamCounters};
@@ -21,6 +22,7 @@ use crate::upstream::master::Master;
 #[derive(Debug)]
 pub struct Local {
     pub stock: Rc<BufferStock>,
+    pub pipes: Rc<Pipes>,
     pub watch: Rc<Watch<Pool>>,
     pub ids: RequestIds,
     pub load: Rc<Load>,
@@ -77,6 +79,7 @@ impl Local {
         let generation = Generation::build(published.load_full(), None, &metrics);
         Self {
             stock: Rc::default(),
+            pipes: Rc::default(),
             watch: Rc::default(),
             ids: RequestIds::default(),
             load: Rc::default(),

@@ -2,5 +2,6 @@
 
 pub mod buffer;
 pub mod h2_stream;
+pub mod pipes;
 pub mod stream;
 pub mod watch;

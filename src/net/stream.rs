@@ -83,6 +83,19 @@ impl Stream {
         }
     }
 
+    /// What only the kernel can do with a bare TCP socket; `None` for any other carrier.
+    pub fn with_tcp<T>(&self, work: impl FnOnce(&TcpStream) -> T) -> Option<T> {
+        match &*self.0.borrow() {
+            Carrier::Tcp(stream) => Some(work(stream)),
+            Carrier::Unix(_) | Carrier::Tls(_) | Carrier::H2(_) => None,
+        }
+    }
+
+    /// Whether it is bare TCP.
+    pub fn is_tcp(&self) -> bool {
+        self.with_tcp(|_| ()).is_some()
+    }
+
     /// Whether the bytes travel encrypted, which is what `X-Forwarded-Proto` tells the master.
     pub fn is_tls(&self) -> bool {
         matches!(&*self.0.borrow(), Carrier::Tls(_))

@@ -126,6 +126,37 @@ async fn bulk_passes_unchanged_both_ways_at_once_and_each_end_is_passed_on() {
 }
 
 #[tokio::test]
+async fn a_transfer_in_bulk_goes_through_pipes_and_messages_do_not() {
+    const BYTES: u64 = 32 << 20;
+    let _machine = among_others().await;
+    let baton = Baton::start(&tcp().workers(1).master("a", echo().await, "")).await;
+    let pipes = || {
+        let open = std::fs::read_dir(baton.process.proc("fd")).expect("a running process").flatten();
+        let names = open.filter_map(|open| std::fs::read_link(open.path()).ok());
+        names.filter(|name| name.to_string_lossy().starts_with("pipe:")).count()
+    };
+    let mut chat = Raw::connect(baton.address()).await;
+    chat.send("a").await.expect("a").await;
+    let before = pipes();
+    for _ in 0..50 {
+        chat.send("a message").await.expect("a message").await;
+    }
+    assert_eq!(pipes(), before);
+    let mut client = TcpStream::connect(baton.address()).await.unwrap();
+    let (mut read, mut write) = client.split();
+    let writing = async {
+        Pattern(0).write(&mut write, BYTES).await;
+        write.shutdown().await.unwrap();
+    };
+    let both = async { tokio::join!(writing, Pattern(0).check(&mut read)).1 };
+    assert_eq!(timeout(SOON * 3, both).await.expect("the end in time"), BYTES);
+    // Two ends of at most one for each direction, which stay for the next transfer.
+    let kept = pipes() - before;
+    assert!(kept == 2 || kept == 4, "{kept} ends of pipes more");
+    chat.send("still here").await.expect("still here").await;
+}
+
+#[tokio::test]
 async fn a_client_that_has_ended_still_gets_what_the_master_says_later() {
     let _machine = among_others().await;
     let master = RawMaster::bind().await;

@@ -157,12 +157,14 @@ impl Connection {
         }
         let position = dialled.master;
         let others = || upstream.as_ref().is_some_and(|upstream| upstream.others_usable(position));
+        let bare = self.client.is_tcp() && dialled.connection.stream.is_tcp();
+        let pipes = bare.then(|| self.shared.local.pipes.clone());
         let mut relay = Relay {
             client: &self.client,
             buffer: &mut self.buffer,
             watched: &self.watched,
-            up: Direction { ended: self.ended, ..Direction::default() },
-            down: Direction::default(),
+            up: Direction::new(self.ended, pipes.clone()),
+            down: Direction::new(false, pipes),
         };
         let counted = |to_master, to_client| (told.to_master, told.to_client) = (to_master, to_client);
         let end = relay.run(&mut dialled, times, others, counted).await;
