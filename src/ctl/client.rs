@@ -119,9 +119,7 @@ impl Client {
     pub async fn download(&self, path: &str, into: &mut impl io::Write) -> Result<Download, Failure> {
         let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));
         let stream = self.stream().await?;
-        let (response, connection) =
-            self.send(stream, Method::POST, path, Bytes::new()).await.map_err(|error| failed(&error))?;
-        let connection = tokio::spawn(connection);
+        let response = self.send(stream, Method::POST, path, Bytes::new()).await.map_err(|error| failed(&error))?;
         let (head, mut body) = response.into_parts();
         if !head.status.is_success() {
             let answer = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| failed(&error))?;
@@ -139,7 +137,6 @@ impl Client {
                 into.write_all(&data).map_err(|error| Failure::Failed(format!("cannot write the copy: {error}")))?;
             }
         }
-        connection.abort();
         if bytes != expected {
             return Err(failed(&format_args!("the copy broke off after {bytes} of {expected} bytes")));
         }
@@ -209,22 +206,19 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Error> {
-        let (response, connection) = self.send(stream, method, path, body).await?;
+        let response = self.send(stream, method, path, body).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        // The connection ends by itself after the answer; its errors reach the body as well.
-        let (body, _) = tokio::join!(body, connection);
-        Ok((status, body?.to_bytes()))
+        Ok((status, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes()))
     }
 
-    /// Sends a request; gives the head of the answer, and the connection, which has to be driven for its body.
+    /// Sends a request; gives the head of the answer, whose body comes as it is read.
     async fn send(
         &self,
         stream: Box<dyn Stream>,
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<(Response<Incoming>, impl Future<Output = hyper::Result<()>> + use<>), Error> {
+    ) -> Result<Response<Incoming>, Error> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let host = match &self.target {
             Target::Tcp(authority) => authority,
@@ -240,16 +234,9 @@ impl Client {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Full::new(body))?;
-        let mut connection = Box::pin(connection);
-        let response = tokio::select! {
-            biased;
-            response = sender.send_request(request) => response?,
-            ended = connection.as_mut() => {
-                ended?;
-                return Err("the connection ended before the answer".into());
-            }
-        };
-        Ok((response, connection))
+        // It ends by itself after the answer; its errors reach the request and the body.
+        tokio::spawn(connection);
+        Ok(sender.send_request(request).await?)
     }
 }
 
