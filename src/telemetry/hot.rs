@@ -10,7 +10,6 @@ use std::marker::PhantomData;
 
 use super::histogram::{Histogram, Reading, add};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::whatsapp::Kind;
 
 /// Status classes by index; 0 stands for an exchange without an answer.
 pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -350,18 +349,6 @@ words! {
         Ignored = "ignored",
         /// A body that could not be read, which went on as it was.
         Undecodable = "undecodable",
-    }
-}
-
-impl Webhook {
-    #[must_use]
-    pub fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Message => Self::Message,
-            Kind::Own => Self::Own,
-            Kind::Status => Self::Status,
-            Kind::Event => Self::Event,
-        }
     }
 }
 

@@ -92,7 +92,7 @@ impl Sealed<'_> {
             updates.retain(wanted);
         }
         (updates.len()..all).for_each(|_| count(Webhook::Ignored));
-        updates.iter().for_each(|update| count(Webhook::of(update.kind)));
+        updates.iter().for_each(|update| count(counted(update.kind)));
         let aliases = &generation.snapshot.aliases;
         let aim = |update: &Update<'_>| aim(plain, aliases, upstream, update);
         match (&updates[..], keeper) {
@@ -154,6 +154,16 @@ impl Sealed<'_> {
         let framing = if framed { Framing::Length(body.len() as u64) } else { Framing::None };
         headers::write_framed(self.head, line, framing, &mut head);
         (head.into(), body.into())
+    }
+}
+
+/// How an update is counted.
+fn counted(kind: Kind) -> Webhook {
+    match kind {
+        Kind::Message => Webhook::Message,
+        Kind::Own => Webhook::Own,
+        Kind::Status => Webhook::Status,
+        Kind::Event => Webhook::Event,
     }
 }
 
