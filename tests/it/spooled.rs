@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use crate::kit::bot::{Bot, Got};
+use crate::kit::bot::{Bot, Got, HANG_UP};
 use crate::kit::http::Client;
 use crate::kit::raw::{Raw, RawMaster, header};
 use crate::kit::{Baton, Config, among_others, eventually, meta};
@@ -228,4 +228,19 @@ async fn twilio_is_told_that_there_is_nothing_to_answer() {
     until_empty(&baton).await;
     assert_eq!(bot.bodies(), [form]);
     assert_eq!(header(&bot.got()[0].head, "x-twilio-signature"), Some("bMNvEoUdr9halBkPjtNB0RYAMKk="));
+}
+
+#[tokio::test]
+async fn what_breaks_the_master_that_has_it_first_breaks_no_more_than_the_bound() {
+    let _machine = among_others().await;
+    let bots = [Bot::start().await, Bot::start().await, Bot::start().await];
+    bots.iter().for_each(|bot| bot.answer(HANG_UP));
+    let named = ["a", "b", "c"].into_iter().zip(&bots);
+    let config = named.fold(Config::empty(), |config, (name, bot)| config.master(name, bot.address, ""));
+    let bound = "redelivery: { masters: 2, backoff: 20ms }\nretry: { attempts: 3, non_idempotent: true }";
+    let baton = Baton::start_unprobed(&config.route(RULES).route(FIRST_INLINE).upstream(bound)).await;
+    let mut client = Client::connect(baton.address()).await;
+    assert_eq!(meta::post(&mut client, &meta::message(ACCOUNT, "AE.1", "wamid.1")).await.status, 200);
+    eventually("a dead letter", async || (baton.metric("baton_dead_letters", &[]).await == 1.0).then_some(())).await;
+    assert_eq!(bots.iter().map(|bot| bot.got().len()).sum::<usize>(), 2);
 }
