@@ -16,6 +16,7 @@ mod deliveries;
 mod demo;
 mod destination;
 mod downgrade;
+mod durability;
 mod h2;
 mod h2_hostile;
 mod h2_rules;

@@ -5,6 +5,7 @@
 //! its test fails.
 
 pub mod acme;
+pub mod arrivals;
 pub mod baton;
 pub mod bot;
 pub mod config;

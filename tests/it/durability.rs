@@ -1,0 +1,239 @@
+//! What is answered 200 is delivered, in order and not twice: through kills of Baton itself, and while no master is there.
+//!
+//! Two minutes under load, so not among the others: `scripts/test durability` runs them alone.
+
+#![expect(clippy::print_stderr, reason = "the seed and the sums of a run belong to its test")]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use baton::sample::gateway::{Gateway, Plan};
+use baton::sample::mark::Mark;
+use baton::sample::signing;
+use baton::sample::tally::Exchange;
+use baton::sample::webhook::{self, Update};
+use baton::whatsapp::Provider;
+use hyper::Method;
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+use crate::kit::arrivals::{Arrivals, Reader, faults};
+use crate::kit::baton::run;
+use crate::kit::http::Client;
+use crate::kit::load::{measured, until};
+use crate::kit::{Baton, Config, alone, within};
+
+const SECRET: &str = "s3cret";
+/// Until everything stored has reached a master, with room for a machine that is busy with other things.
+const DRAINED: Duration = Duration::from_secs(60);
+
+fn config(delivery: &str, readers: &[Reader]) -> Config {
+    let route = format!("delivery: {delivery}\nwhatsapp: {{ provider: cloud-api, app_secret: {SECRET} }}");
+    // Not where others connect from: one of them could be given the port while Baton is down.
+    let config = Config::empty().address("127.0.0.3:0".parse().unwrap()).route(&route);
+    readers
+        .iter()
+        .enumerate()
+        .fold(config, |config, (number, bot)| config.master(&format!("m{number}"), bot.address, ""))
+}
+
+async fn readers<const N: usize>(arrivals: &Arrivals) -> [Reader; N] {
+    let mut readers = Vec::new();
+    for _ in 0..N {
+        readers.push(Reader::start(arrivals).await);
+    }
+    readers.try_into().unwrap_or_else(|_| unreachable!("as many as were started"))
+}
+
+/// What a gateway does with a webhook that got no 200.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Persistence {
+    /// Sends it again, until it gets one.
+    Again,
+    /// Forgets it, and goes on with the next.
+    Once,
+}
+
+/// A gateway for one conversation, which has one message under way at a time.
+struct Sender {
+    to: SocketAddr,
+    run: u64,
+    conversation: u32,
+    persistence: Persistence,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sender {
+    const PAUSE: Duration = Duration::from_millis(100);
+    const SOON_AGAIN: Duration = Duration::from_millis(10);
+
+    /// Until told to stop; gives what was acknowledged.
+    async fn run(self) -> BTreeSet<Mark> {
+        let mut acknowledged = BTreeSet::new();
+        let mut sequence = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            let mark = Mark { run: self.run, conversation: self.conversation, sequence };
+            let taken = loop {
+                match self.send(mark).await {
+                    Some(200) => break true,
+                    // It never left, so nobody can have it.
+                    None => {}
+                    Some(_) if self.persistence == Persistence::Once => break false,
+                    Some(_) => {}
+                }
+                tokio::time::sleep(Self::SOON_AGAIN).await;
+            };
+            if taken {
+                acknowledged.insert(mark);
+            }
+            sequence += 1;
+            tokio::time::sleep(Self::PAUSE).await;
+        }
+        acknowledged
+    }
+
+    /// The status, 0 when there was none, and nothing when there was no connection.
+    async fn send(&self, mark: Mark) -> Option<u16> {
+        let stream = TcpStream::connect(self.to).await.ok()?;
+        let body = webhook::body(Provider::CloudApi, &[Update::at(mark, 0)], 1_782_991_800);
+        let (body, signature) = (String::from_utf8_lossy(&body).into_owned(), signing::hub(SECRET, &body));
+        let headers = [("Content-Type", "application/json"), ("X-Hub-Signature-256", &signature)];
+        let answer = Client::over(stream).await.send(Method::POST, "/webhook", &headers, &body).await;
+        Some(answer.map_or(0, |answer| answer.status))
+    }
+}
+
+/// Moments of one run, the same again for the same seed (Marsaglia's xorshift).
+struct Random(u64);
+
+impl Random {
+    fn millis(&mut self, from: u64, to: u64) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        Duration::from_millis(from + self.0 % (to - from))
+    }
+}
+
+/// Kills Baton so many times at random moments under load, some of them while it starts, and judges what the masters got.
+async fn survives_kills(delivery: &str, persistence: Persistence, rounds: u32) {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+    let seed = std::env::var("BATON_KILLS_SEED").ok().map_or(clock, |seed| seed.parse().unwrap());
+    // Whoever wants to see a failure again needs it.
+    eprintln!("BATON_KILLS_SEED={seed}");
+    let mut random = Random(seed | 1);
+    let arrivals = Arrivals::default();
+    let readers: [Reader; 3] = readers(&arrivals).await;
+    let config = config(delivery, &readers);
+    let mut baton = Baton::start_unprobed(&config).await;
+    // The senders know one address.
+    baton.write(&config.address(baton.address()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let senders: Vec<_> = (0..40)
+        .map(|conversation| {
+            let (to, stop) = (baton.address(), stop.clone());
+            tokio::spawn(Sender { to, run: clock, conversation, persistence, stop }.run())
+        })
+        .collect();
+    for round in 0..rounds {
+        tokio::time::sleep(random.millis(50, 450)).await;
+        let directory = baton.kill().await;
+        if round % 4 == 0 {
+            let mut starting = run(&directory.path().join("baton.yaml"));
+            tokio::time::sleep(random.millis(0, 60)).await;
+            starting.signal(Signal::KILL);
+            starting.ended().await;
+        }
+        baton = Baton::start_again(directory).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = BTreeSet::new();
+    for sender in senders {
+        acknowledged.append(&mut sender.await.unwrap());
+    }
+    let drained = async || (arrivals.missing(&acknowledged) == 0).then_some(());
+    let _ = tokio::time::timeout(DRAINED, within(DRAINED * 2, "all is read", drained)).await;
+    // Whatever would come again comes now.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let list = arrivals.list();
+    let faults = faults(&list, &acknowledged);
+    let repeats = list.iter().filter(|arrival| arrival.possible_repeat).count();
+    let sum = format!("{rounds} kills, {} acknowledged, {} read, {repeats} marked", acknowledged.len(), list.len());
+    assert!(faults.is_empty(), "{delivery}: {sum}, {} faults: {faults:#?}", faults.len());
+    assert!(acknowledged.len() > 10 * rounds as usize, "{sum}: that is no load");
+    eprintln!("{delivery}: {sum}");
+}
+
+#[tokio::test]
+#[ignore = "the step `durability` runs it alone"]
+async fn stored_messages_survive_fifty_kills_each_once_and_in_order() {
+    let _machine = alone().await;
+    survives_kills("spool", Persistence::Again, 50).await;
+}
+
+#[tokio::test]
+#[ignore = "the step `durability` runs it alone"]
+async fn forwarded_messages_survive_kills_too_when_they_were_answered() {
+    let _machine = alone().await;
+    survives_kills("inline-then-spool", Persistence::Once, 20).await;
+}
+
+/// So long all masters are down, with 400 webhooks a second.
+async fn survives_outage(delivery: &str, outage: Duration) {
+    let scenario = async || {
+        let arrivals = Arrivals::default();
+        let mut readers: [Reader; 3] = readers(&arrivals).await;
+        let baton = Baton::start_unprobed(&config(delivery, &readers)).await;
+        let before = Duration::from_secs(2);
+        let gateway = Gateway::start(Plan {
+            app_secret: Some(SECRET.into()),
+            duration: Some(before + outage + before),
+            keep_exchanges: 100_000,
+            ..Plan::new(baton.address(), "/webhook")
+        });
+        until(&gateway, before).await;
+        readers.iter_mut().for_each(Reader::down);
+        until(&gateway, before + outage).await;
+        for bot in &mut readers {
+            bot.up().await;
+        }
+        let back = Instant::now();
+        let report = gateway.finished().await;
+        let sent = report.exchanges.len();
+        let of_person = |exchange: &Exchange| (exchange.conversation, exchange.sequence);
+        let acknowledged: BTreeSet<_> = report.exchanges.iter().filter(|e| e.succeeded()).map(of_person).collect();
+        within(DRAINED, "everything is read", async || {
+            let read: BTreeSet<_> =
+                arrivals.list().iter().map(|arrival| (arrival.mark.conversation, arrival.mark.sequence)).collect();
+            acknowledged.is_subset(&read).then_some(())
+        })
+        .await;
+        let drained = back.elapsed();
+        let list = arrivals.list();
+        assert_eq!(faults(&list, &BTreeSet::new()), [""; 0], "{delivery}");
+        let (p99, max) = (report.p99, report.max);
+        eprintln!("{delivery}: {outage:?} down, {sent} sent, p99 {p99:?}, max {max:?}, caught up in {drained:?}");
+        (report, sent)
+    };
+    let ((report, sent), patience) = measured(scenario).await;
+    assert_eq!((report.succeeded, report.failed), (sent as u64, 0), "{delivery}: {report}");
+    let limit = patience.limit(Duration::from_millis(250));
+    assert!(report.max <= limit, "{delivery}: {limit:?} is the limit\n{report}");
+}
+
+#[tokio::test]
+#[ignore = "the step `durability` runs it alone"]
+async fn an_outage_of_all_masters_costs_senders_nothing_and_is_caught_up_in_order() {
+    let _machine = alone().await;
+    survives_outage("spool", Duration::from_secs(30)).await;
+}
+
+#[tokio::test]
+#[ignore = "the step `durability` runs it alone"]
+async fn an_outage_is_survived_also_where_messages_are_forwarded_first() {
+    let _machine = alone().await;
+    survives_outage("inline-then-spool", Duration::from_secs(6)).await;
+}
