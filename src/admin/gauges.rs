@@ -19,6 +19,7 @@ pub fn write(status: &StatusView, out: &mut Exposition) {
     let spool = &status.spool;
     out.family(&names::SPOOL_PENDING).integer(&[], spool.pending);
     out.family(&names::SPOOL_OLDEST).float(&[], spool.oldest_seconds);
+    out.family(&names::SPOOL_FULL).integer(&[], u64::from(spool.full.is_some()));
     out.family(&names::SPOOL_FAILED).integer(&[], u64::from(spool.failed.is_some()));
     out.family(&names::DEAD_LETTERS).integer(&[], spool.dead_letters);
     out.family(&names::DUPLICATES).integer(&[], spool.duplicates);

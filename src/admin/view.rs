@@ -121,6 +121,8 @@ pub struct SpoolView {
     pub oldest_seconds: f64,
     /// Messages that had come before, since the process started.
     pub duplicates: u64,
+    /// The limit that keeps messages out at present: `messages`, `bytes`, `disk`.
+    pub full: Option<String>,
     /// Why nothing is stored any more.
     pub failed: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! `baton ctl status`: how the masters are, as a table.
 
 use super::client::Client;
-use super::table::{Table, duration};
+use super::table::{Table, duration, printable};
 use super::{Answer, Failure};
 use crate::admin::view::{Circuit, Health, MasterView, OperatorState, Role, StatusView};
 
@@ -22,7 +22,7 @@ fn text(status: &StatusView) -> String {
         status.health_score,
     );
     if let Some(error) = &status.config_error {
-        text.push_str(&format!("The newest configuration was refused: {}\n", super::table::printable(error)));
+        text.push_str(&format!("The newest configuration was refused: {}\n", printable(error)));
     }
     let spool = &status.spool;
     if spool.pending > 0 || spool.dead_letters > 0 {
@@ -31,6 +31,12 @@ fn text(status: &StatusView) -> String {
             "Spool: {} pending, the oldest for {oldest}; {} dead letters\n",
             spool.pending, spool.dead_letters
         ));
+    }
+    if let Some(full) = &spool.full {
+        text.push_str(&format!("Spool: FULL, webhooks are answered 503; the limit is {}\n", printable(full)));
+    }
+    if let Some(failed) = &spool.failed {
+        text.push_str(&format!("Spool: FAILED, nothing is accepted any more: {}\n", printable(failed)));
     }
     let mut table = Table::new(&[
         "UPSTREAM",

@@ -171,6 +171,7 @@ pub fn view(store: &Store) -> crate::admin::view::SpoolView {
         dead_letters: stats.dead,
         oldest_seconds: age as f64 / 1000.0,
         duplicates: stats.duplicates,
+        full: stats.full.map(|full| full.word().to_owned()),
         failed: stats.failed.map(|cause| cause.to_string()),
     }
 }

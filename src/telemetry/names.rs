@@ -124,6 +124,8 @@ metrics! {
         "Age of the oldest message that is pending; 0 when there is none.";
     SPOOL_STRANDED = Gauge "baton_spool_stranded" []
         "Pending messages whose upstream is not in the configuration; they wait until it is, or they are too old.";
+    SPOOL_FULL = Gauge "baton_spool_full" []
+        "1 while there is no room for more messages: on the disk, or within the limits of state.spool. Else 0.";
     SPOOL_FAILED = Gauge "baton_spool_failed" []
         "1 when the disk has failed and no message is stored or settled until Baton is started again, else 0.";
     DEAD_LETTERS = Gauge "baton_dead_letters" []

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::kit::directory::Directory;
+use crate::kit::small_disk::SmallDisk;
 
 /// Rounds of being killed.
 const ROUNDS: u64 = 12;
@@ -245,42 +246,19 @@ fn a_file_that_may_not_grow_any_more_fails_acceptance_for_good_and_loses_nothing
     said.check(directory.path());
 }
 
-/// A file system of 64 MiB. `None` where none can be mounted.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(directory: &Directory) -> Option<Self> {
-        let path = directory.path().join("small");
-        std::fs::create_dir(&path).expect("a directory");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(&path).stderr(Stdio::null());
-        mount.status().is_ok_and(|status| status.success()).then_some(Self(path))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_disk_that_fills_up_refuses_before_it_is_full_and_goes_on_when_it_is_emptied() {
-    let directory = Directory::new();
-    let Some(small) = Small::mount(&directory) else {
-        println!("not checked: no file system can be mounted here");
-        return;
-    };
+    let Some(small) = SmallDisk::mount() else { return };
     let mut said = Said::default();
-    let mut child = start(&small.0, None);
+    let mut child = start(small.path(), None);
     child.env(MIN_FREE, (24u64 << 20).to_string());
     said.listen(&mut child.spawn().expect("a child"), None);
     assert_eq!(said.failed, None, "it was refused before the disk was full");
     assert_eq!(said.refused.as_deref(), Some("the spool is full (disk)"));
-    let (store, pending) = said.check(&small.0);
+    let (store, pending) = said.check(small.path());
     let _ = store.close().blocking_recv();
     // Everything can be settled with what is left.
-    let (store, _, _events) = open(&small.0, 24 << 20);
+    let (store, _, _events) = open(small.path(), 24 << 20);
     pending.iter().for_each(|seq| store.settle(*seq, Settlement::Delivered, None));
     store.flush().blocking_recv().expect("the settlements are on disk");
     assert_eq!(store.stats().pending, 0);

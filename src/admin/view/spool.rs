@@ -32,7 +32,7 @@ pub struct SpoolSummary {
     pub stored: u64,
     /// Since the process started.
     pub duplicates: u64,
-    /// The limit that keeps messages out at present: `queue`, `messages`, `bytes`, `disk`, `message`.
+    /// The limit that keeps messages out at present: `messages`, `bytes`, `disk`.
     pub full: Option<String>,
     /// Why nothing is accepted any more.
     pub failed: Option<String>,

@@ -40,10 +40,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// Whether messages must be kept out of a file that needs so many bytes.
+    /// Whether messages must be kept out of a file that needs so many bytes. The last free bytes are for what takes messages
+    /// away, whatever the file has free inside: that can be in pieces too small for the next message.
     #[must_use]
-    pub const fn is_full(&self, needed: u64, min_free: u64) -> bool {
-        self.free.saturating_add(self.used.saturating_sub(needed)) < min_free
+    pub fn is_full(&self, needed: u64, min_free: u64) -> bool {
+        self.free < min_free.min(DESPERATE) || self.free.saturating_add(self.used.saturating_sub(needed)) < min_free
     }
 }
 
@@ -100,9 +101,16 @@ mod tests {
 
     #[test]
     fn what_an_emptied_file_still_takes_counts_as_free() {
-        let room = Room { used: 10 * GIB, free: 0 };
+        let room = Room { used: 10 * GIB, free: DESPERATE };
         assert!(!room.is_full(0, GIB));
-        assert!(!room.is_full(9 * GIB, GIB));
-        assert!(room.is_full(9 * GIB + 1, GIB));
+        assert!(!room.is_full(9 * GIB + DESPERATE, GIB));
+        assert!(room.is_full(9 * GIB + DESPERATE + 1, GIB));
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_disk_are_not_for_messages() {
+        let room = Room { used: 10 * GIB, free: DESPERATE - 1 };
+        assert!(room.is_full(0, GIB));
+        assert!(!room.is_full(0, 0), "unless nothing is to be left to others");
     }
 }

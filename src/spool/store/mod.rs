@@ -219,7 +219,7 @@ impl Store {
             duplicates: read(&totals.duplicates) + read(&self.shared.copies),
             commits: read(&totals.commits),
             dropped: read(&self.shared.dropped),
-            full: self.shared.last_full(),
+            full: self.shared.full_at_present(),
             failed: self.shared.failed.get().cloned(),
         }
     }

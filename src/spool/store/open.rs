@@ -139,7 +139,7 @@ impl Store {
             totals: Totals::default(),
             disk_full: false.into(),
             disk_bytes: 0.into(),
-            last_full: 0.into(),
+            bytes_full: false.into(),
         });
         shared.totals.publish(&image.sums, image.log.ids());
         let (sender, commands) = mpsc::channel();
@@ -152,7 +152,6 @@ impl Store {
             lock: Some(lock),
             jobs: VecDeque::new(),
             seq_limit,
-            looked: None,
         };
         std::thread::Builder::new()
             .name("spool".to_owned())

@@ -1,7 +1,7 @@
 //! What every handle of the store looks at without asking its thread.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// When to come back after the store was full, which takes deliveries.
 const LATER: Duration = Duration::from_secs(5);
+
+/// One part in so many of the bytes that may be stored is next to nothing.
+const FEW: u64 = 100;
 
 /// Tells the time to whatever is dated.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -50,8 +53,8 @@ pub struct Shared {
     /// The disk has less free than it is to have.
     pub disk_full: AtomicBool,
     pub disk_bytes: AtomicU64,
-    /// What last kept a message out, as [`full_to_byte`]; cleared by the next that was let in.
-    pub last_full: AtomicU8,
+    /// A message was kept out for want of bytes, and none was let in since.
+    pub bytes_full: AtomicBool,
 }
 
 /// Sums as of the last commit; only the store's thread writes them.
@@ -85,7 +88,7 @@ impl Shared {
             } else if self.disk_full.load(Ordering::Acquire) {
                 (Full::Disk, LATER)
             } else {
-                self.last_full.store(0, Ordering::Relaxed);
+                self.bytes_full.store(false, Ordering::Relaxed);
                 return Ok(());
             };
         self.leave(messages, bytes);
@@ -102,8 +105,15 @@ impl Shared {
         self.full(Full::Message, LATER)
     }
 
+    /// The refusal while the disk has too little room.
+    pub fn disk_full(&self) -> Refused {
+        self.full(Full::Disk, LATER)
+    }
+
     fn full(&self, why: Full, retry_after: Duration) -> Refused {
-        self.last_full.store(full_to_byte(why), Ordering::Relaxed);
+        if why == Full::Bytes {
+            self.bytes_full.store(true, Ordering::Relaxed);
+        }
         Refused::Full { why, retry_after }
     }
 
@@ -124,15 +134,24 @@ impl Shared {
         self.names.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 
-    pub fn last_full(&self) -> Option<Full> {
-        FULL.get(usize::from(self.last_full.load(Ordering::Relaxed)).wrapping_sub(1)).copied()
+    /// The limit that keeps messages out at present. A message can be too large for the last bytes, so that those count as
+    /// gone when there are few of them and one was kept out.
+    pub fn full_at_present(&self) -> Option<Full> {
+        let (settings, totals) = (self.settings.load(), &self.totals);
+        let read = |total: &AtomicU64| total.load(Ordering::Acquire);
+        let pending = read(&totals.pending) + self.queued_messages.load(Ordering::Acquire) as u64;
+        let stored = read(&totals.pending_bytes) + read(&totals.dead_bytes);
+        let stored = stored + self.queued_bytes.load(Ordering::Acquire) as u64;
+        if self.disk_full.load(Ordering::Acquire) {
+            Some(Full::Disk)
+        } else if pending >= settings.max_messages {
+            Some(Full::Messages)
+        } else if stored >= settings.max_bytes - settings.max_bytes / FEW && self.bytes_full.load(Ordering::Relaxed) {
+            Some(Full::Bytes)
+        } else {
+            None
+        }
     }
-}
-
-const FULL: [Full; 5] = [Full::Queue, Full::Messages, Full::Bytes, Full::Disk, Full::Message];
-
-fn full_to_byte(why: Full) -> u8 {
-    FULL.iter().position(|known| *known == why).map_or(0, |position| position as u8 + 1)
 }
 
 impl Totals {

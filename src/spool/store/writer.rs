@@ -28,9 +28,6 @@ use crate::clock::millis;
 /// How often the thread looks at the disk, and for what is due, when there is nothing else to do.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How often it looks at the disk when there is.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// Sequence numbers reserved on disk at once: what a crash skips, and how rarely the reservation is written.
 pub const SEQ_BLOCK: u64 = 1 << 20;
 
@@ -47,7 +44,6 @@ pub struct Writer {
     pub jobs: VecDeque<Job>,
     /// Sequence numbers that are reserved on disk.
     pub seq_limit: u64,
-    pub looked: Option<Instant>,
 }
 
 impl Writer {
@@ -55,7 +51,6 @@ impl Writer {
     pub fn run(mut self) {
         let mut group = Group::default();
         loop {
-            self.look_at_disk();
             let at_once = !self.jobs.is_empty() || self.is_due();
             let Some(mut gathered) = group.gather(&self.commands, &mut self.jobs, IDLE, at_once) else {
                 return self.close(None, None);
@@ -72,7 +67,9 @@ impl Writer {
             if close.is_some() {
                 return self.close(Some(gathered), close);
             }
+            self.look_at_disk();
             if !gathered.is_empty() || at_once {
+                self.keep_out(&mut gathered);
                 self.commit(gathered, false);
                 group = Group::default();
             } else {
@@ -221,12 +218,22 @@ impl Writer {
         }
     }
 
-    fn look_at_disk(&mut self) {
-        let Some(disk) = &self.disk else { return };
-        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+    /// Refuses new messages where the disk became full after they were let into the queue: a commit that fails for want of room
+    /// would be the end of all acceptance.
+    fn keep_out(&self, group: &mut Group) {
+        if !self.shared.disk_full.load(Ordering::Acquire) {
             return;
         }
-        self.looked = Some(Instant::now());
+        let refused = self.shared.disk_full();
+        for batch in group.batches.drain(..) {
+            self.shared.leave(batch.messages.len(), batch.bytes);
+            let _ = batch.reply.send(Err(refused.clone()));
+        }
+    }
+
+    /// Before every commit: others can fill a disk in a moment, and the look costs microseconds, the commit a sync.
+    fn look_at_disk(&self) {
+        let Some(disk) = &self.disk else { return };
         let min_free = self.shared.settings.load().min_free;
         match disk.look(min_free) {
             Ok(room) => {

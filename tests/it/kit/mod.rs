@@ -19,12 +19,14 @@ pub mod master;
 pub mod meta;
 pub mod process;
 pub mod raw;
+pub mod small_disk;
 pub mod strict;
 pub mod tls;
 pub mod tls_master;
 
 pub use baton::Baton;
 pub use config::Config;
+pub use directory::Directory;
 pub use master::{Master, masters};
 
 use std::time::Duration;

@@ -238,10 +238,13 @@ fn what_has_no_room_is_refused_and_what_is_settled_makes_room() {
     assert_eq!(opened.accept([2]), [Accepted::Duplicate], "a copy needs no room");
     opened.settle(opened.sequences()[0], Settlement::Delivered);
     assert_eq!(opened.accept([3]), [Accepted::Stored]);
+    assert_eq!(opened.store.stats().full, Some(Full::Messages));
     opened.store.configure(&Spool { max_bytes: 100, ..settings() });
     let refused = opened.store.accept(vec![message(&opened.store, 4)]).unwrap_err();
     assert!(matches!(refused, Refused::Full { why: Full::Bytes, .. }), "{refused:?}");
     assert_eq!(opened.store.stats().full, Some(Full::Bytes));
+    opened.sequences().into_iter().for_each(|seq| opened.settle(seq, Settlement::Delivered));
+    assert_eq!(opened.store.stats().full, None);
 }
 
 #[test]
