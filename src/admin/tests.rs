@@ -218,7 +218,7 @@ fn status_joins_the_state_with_what_the_workers_counted() {
     );
     assert_eq!(
         status["spool"],
-        serde_json::json!({ "pending": 0, "dead_letters": 0, "oldest_seconds": 0.0, "duplicates": 0, "failed": null })
+        serde_json::json!({ "pending": 0, "dead_letters": 0, "oldest_seconds": 0.0, "duplicates": 0, "full": null, "failed": null })
     );
     let read: StatusView = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(read.upstreams[0].masters.len(), 2);
