@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod ctl;
 pub mod demo;
+pub mod events;
 pub mod exchange;
 pub mod health;
 pub mod http;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -13,6 +14,7 @@ use super::order;
 use super::schedule::{Fault, pause, renewal};
 use super::store::{self, Store};
 use crate::config::model::{Acme, Config};
+use crate::events::{Bus, Event, Kind, Severity};
 use crate::telemetry::{Telemetry, names};
 use crate::tls::issued::{Issued, Progress, to_listener};
 use crate::tls::server::from_pem;
@@ -31,6 +33,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 pub struct Manager {
     runtime: Handle,
     telemetry: Arc<Telemetry>,
+    events: Arc<Bus>,
     /// One order at a time: servers limit them for each account.
     turn: Arc<Semaphore>,
     running: Mutex<Vec<Running>>,
@@ -60,8 +63,8 @@ impl Drop for Running {
 impl Manager {
     /// Orders will run on this event loop.
     #[must_use]
-    pub fn new(runtime: Handle, telemetry: Arc<Telemetry>) -> Self {
-        Self { runtime, telemetry, turn: Arc::new(Semaphore::new(1)), running: Mutex::default() }
+    pub fn new(runtime: Handle, telemetry: Arc<Telemetry>, events: Arc<Bus>) -> Self {
+        Self { runtime, telemetry, events, turn: Arc::new(Semaphore::new(1)), running: Mutex::default() }
     }
 
     /// Takes up a configuration: orders that it still asks for go on, others are given up, new ones begin. Certificates that are
@@ -81,6 +84,7 @@ impl Manager {
                 issued: wanted.listeners.iter().map(|listener| to_listener(listener)).collect(),
                 wanted: wanted.clone(),
                 telemetry: self.telemetry.clone(),
+                events: self.events.clone(),
                 turn: self.turn.clone(),
                 again: again.clone(),
             };
@@ -131,6 +135,7 @@ struct Keeper {
     store: Store,
     issued: Vec<Arc<Issued>>,
     telemetry: Arc<Telemetry>,
+    events: Arc<Bus>,
     turn: Arc<Semaphore>,
     again: Arc<Notify>,
 }
@@ -186,7 +191,9 @@ impl Keeper {
                         failures += 1;
                         self.telemetry.cold.counter(&names::ACME_ORDERS, &[&self.name, "failed"]).increment(1);
                         let wait = pause(failures, fault, random());
-                        tracing::error!("no new certificate for {}: {text}; trying again in {wait} s", self.name);
+                        let message = format!("no new certificate for {}: {text}; trying again in {wait} s", self.name);
+                        tracing::error!("{message}");
+                        self.tell(Kind::CertificateFailed, Severity::Warning, &message);
                         self.wait_until(now() + wait, Some(text)).await;
                     }
                 }
@@ -205,8 +212,15 @@ impl Keeper {
         let unusable = |text| order::Failure { fault: Fault::Refused, text };
         let validity = self.publish(&pem).map_err(unusable)?;
         self.telemetry.cold.counter(&names::ACME_ORDERS, &[&self.name, "issued"]).increment(1);
-        tracing::info!("a new certificate for {} is in use", self.name);
+        let message = format!("a new certificate for {} is in use", self.name);
+        tracing::info!("{message}");
+        self.tell(Kind::CertificateIssued, Severity::Info, &message);
         Ok(validity)
+    }
+
+    fn tell(&self, kind: Kind, severity: Severity, message: &str) {
+        let detail = json!({ "name": self.name, "listeners": self.wanted.listeners });
+        self.events.publish(Event::new(kind, severity, message).detail(detail));
     }
 
     /// Waits until this second by the clock, and tells of it; after a failure also until somebody asks.

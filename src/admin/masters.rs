@@ -11,9 +11,10 @@ use super::access::Caller;
 use super::body::{Body, reason_of};
 use super::problem::Problem;
 use super::role::Role;
-use super::view::{OperatorStateSet, SetOperatorState};
+use super::view::{OperatorState, OperatorStateSet, SetOperatorState};
 use super::{AdminState, NoSuchMaster};
 use crate::audit::{Entry, Outcome};
+use crate::events::{Event, Kind, Severity};
 
 pub async fn set_operator_state(
     State(state): State<Arc<AdminState>>,
@@ -38,9 +39,30 @@ pub async fn set_operator_state(
         },
     });
     match done {
-        Ok(before) => Ok(Json(OperatorStateSet { upstream, master, before, operator_state: asked.state })),
+        Ok(before) => {
+            if before != asked.state {
+                tell(&state, &caller, &upstream, &master, before, asked.state, &reason);
+            }
+            Ok(Json(OperatorStateSet { upstream, master, before, operator_state: asked.state }))
+        }
         Err(error @ (NoSuchMaster::Upstream(_) | NoSuchMaster::Master { .. })) => {
             Err(Problem::new(StatusCode::NOT_FOUND, error.to_string()))
         }
     }
+}
+
+fn tell(
+    state: &AdminState,
+    caller: &Caller,
+    upstream: &str,
+    master: &str,
+    before: OperatorState,
+    after: OperatorState,
+    reason: &str,
+) {
+    let (from, to) = (before.word(), after.word());
+    let message = format!("master {master} of {upstream}: {from} -> {to}, by {}", caller.name);
+    let detail = json!({ "before": before, "after": after, "by": caller.name, "reason": reason });
+    let event = Event::new(Kind::OperatorState, Severity::Info, message).upstream(upstream).master(master);
+    state.events.publish(event.detail(detail));
 }

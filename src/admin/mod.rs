@@ -7,6 +7,7 @@ mod access;
 pub mod backup;
 mod body;
 mod dead_letters;
+pub mod events;
 mod gauges;
 pub mod keys;
 mod masters;
@@ -36,9 +37,11 @@ pub use problem::{Document, Problem};
 pub use server::{Admin, Listener, start};
 
 use crate::audit::Audit;
+use crate::events::Bus;
 use crate::spool::store::Store;
 use crate::telemetry::Telemetry;
 use token::Keyring;
+use tokio::sync::Semaphore;
 use view::{OperatorState, StatusView};
 
 /// Nothing that this API takes is larger.
@@ -96,6 +99,9 @@ pub struct AdminState {
     pub keys: Arc<ArcSwap<Keyring>>,
     pub audit: Arc<Audit>,
     pub backups: Arc<backup::Backups>,
+    pub events: Arc<Bus>,
+    /// Places for streams of events, by [`events::places`].
+    pub event_readers: Arc<Semaphore>,
     /// Directory for durable state, where copies are made.
     pub state_path: PathBuf,
 }

@@ -13,7 +13,7 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 
 use super::problem::Problem;
 use super::role::{Need, Role};
-use super::{AdminState, access, backup, dead_letters, masters, page, spool, state};
+use super::{AdminState, access, backup, dead_letters, events, masters, page, spool, state};
 
 /// One method of one path.
 pub struct Endpoint {
@@ -50,6 +50,8 @@ pub fn endpoints() -> Vec<Endpoint> {
             OPERATOR,
             on(MethodFilter::POST, masters::set_operator_state),
         ),
+        read("/api/v1/events", VIEWER, get(events::stream)),
+        read("/api/v1/events/recent", VIEWER, get(events::recent)),
         read("/api/v1/spool", VIEWER, get(spool::summary)),
         read("/api/v1/spool/messages", VIEWER, get(spool::messages)),
         read("/api/v1/dead-letters", VIEWER, get(dead_letters::list)),

@@ -101,6 +101,8 @@ fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
         keys: Arc::new(ArcSwap::from_pointee(ring)),
         audit: Arc::default(),
         backups: Arc::default(),
+        events: Arc::default(),
+        event_readers: events::places(),
         state_path: std::env::temp_dir(),
     })
 }

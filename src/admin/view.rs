@@ -194,6 +194,18 @@ pub enum Circuit {
     HalfOpen,
 }
 
+impl OperatorState {
+    /// As the API writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
 impl StatusView {
     /// Fills in what the data path has counted.
     pub fn count(&mut self, registry: &Registry) {

@@ -115,6 +115,23 @@ impl Client {
         self.read(&answer)
     }
 
+    /// Opens the answer of a GET that comes bit by bit.
+    pub async fn open(&self, path: &str) -> Result<Incoming, Failure> {
+        let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));
+        let stream = self.stream().await?;
+        let response = self.send(stream, Method::GET, path, Bytes::new());
+        let response = match tokio::time::timeout(ANSWER_TIMEOUT, response).await {
+            Ok(response) => response.map_err(|error| failed(&error))?,
+            Err(_) => return Err(failed(&format_args!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
+        };
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let answer = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| failed(&error))?;
+        Err(self.refused(head.status, &answer.to_bytes()))
+    }
+
     /// Writes the answer of a POST without a body where it is told to, as it comes.
     pub async fn download(&self, path: &str, into: &mut impl io::Write) -> Result<Download, Failure> {
         let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));

@@ -1,7 +1,6 @@
 //! `baton ctl drain`, `ready` and `maintenance`.
 
 use super::client::Client;
-use super::status::operator_state;
 use super::{Answer, Failure};
 use crate::admin::view::{OperatorState, OperatorStateSet, SetOperatorState, StatusView};
 
@@ -25,7 +24,7 @@ pub async fn run(client: &Client, args: &Args, state: OperatorState) -> Result<A
     let path = format!("/api/v1/upstreams/{}/masters/{}/operator-state", segment(&upstream)?, segment(&args.master)?);
     let body = SetOperatorState { state, reason: args.reason.clone() };
     let set: OperatorStateSet = client.post(&path, &body).await?;
-    let (before, now) = (operator_state(set.before), operator_state(set.operator_state));
+    let (before, now) = (set.before.word(), set.operator_state.word());
     let text = if before == now {
         format!("{} of {} was in {now} already", set.master, set.upstream)
     } else {

@@ -5,6 +5,7 @@
 mod backup;
 mod client;
 mod dead_letters;
+mod events;
 mod masters;
 mod spool;
 mod status;
@@ -60,6 +61,8 @@ enum Command {
     /// Messages that were given up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Follow what happens
+    Events(events::Args),
     /// Copy everything that is stored to a file, while Baton runs
     Backup(backup::Args),
 }
@@ -107,7 +110,11 @@ pub fn main(args: Args) -> ExitCode {
     // A reader that has gone away wants to hear no more.
     match done {
         Ok(answer) => {
-            let _ = if json { writeln!(out, "{:#}", answer.json) } else { writeln!(out, "{}", answer.text.trim_end()) };
+            let text = if json { format!("{:#}", answer.json) } else { answer.text };
+            // What was printed as it came leaves nothing to say.
+            if !text.is_empty() && !answer.json.is_null() {
+                let _ = writeln!(out, "{}", text.trim_end());
+            }
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -126,6 +133,7 @@ async fn run(args: Args) -> Result<Answer, Failure> {
     let admin = args.admin.or_else(|| from_environment("BATON_ADMIN")).unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
     let target: Target = admin.parse().map_err(Failure::Usage)?;
     let client = Client::new(target, args.token.or_else(|| from_environment("BATON_TOKEN")))?;
+    let json = args.json;
     match args.command {
         Command::Status => status::run(&client).await,
         Command::Drain(args) => masters::run(&client, &args, OperatorState::Drain).await,
@@ -133,6 +141,7 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Maintenance(args) => masters::run(&client, &args, OperatorState::Maintenance).await,
         Command::Spool(args) => spool::run(&client, &args).await,
         Command::DeadLetters(command) => dead_letters::run(&client, &command).await,
+        Command::Events(args) => events::run(&client, &args, json).await,
         Command::Backup(args) => backup::run(&client, &args).await,
     }
 }

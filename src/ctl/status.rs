@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::table::{Table, duration, printable};
 use super::{Answer, Failure};
-use crate::admin::view::{Circuit, Health, MasterView, OperatorState, Role, StatusView};
+use crate::admin::view::{Circuit, Health, MasterView, Role, StatusView};
 
 pub async fn run(client: &Client) -> Result<Answer, Failure> {
     // Printed as JSON with whatever a newer Baton says beyond what is known here.
@@ -87,7 +87,7 @@ fn row(upstream: &str, master: &MasterView) -> Vec<String> {
         master.name.clone(),
         master.address.clone(),
         health.to_owned(),
-        operator_state(master.operator_state).to_owned(),
+        master.operator_state.word().to_owned(),
         circuit.to_owned(),
         role.to_owned(),
         master.in_flight.to_string(),
@@ -99,15 +99,6 @@ fn row(upstream: &str, master: &MasterView) -> Vec<String> {
         master.pending.to_string(),
         notes(master),
     ]
-}
-
-/// As the API writes it.
-pub fn operator_state(state: OperatorState) -> &'static str {
-    match state {
-        OperatorState::Ready => "ready",
-        OperatorState::Drain => "drain",
-        OperatorState::Maintenance => "maintenance",
-    }
 }
 
 fn notes(master: &MasterView) -> String {

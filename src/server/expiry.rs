@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use serde_json::json;
+
+use crate::events::{Bus, Event, Kind, Severity};
+
 /// How long before the end of a certificate the log begins to warn: enough for a renewal that needs people.
 const WARN_SECONDS: i64 = 14 * DAY;
 
@@ -35,15 +39,21 @@ impl Told {
     }
 }
 
-/// Writes a line for each.
-pub fn tell(due: &[Certificate], now: i64) {
+/// Writes a line for each, and tells it.
+pub fn tell(due: &[Certificate], now: i64, events: &Bus) {
     for Certificate { listener, name, end } in due {
-        if *end <= now {
-            tracing::error!("listener {listener}: the certificate for {name} has expired");
+        let days = (end - now) / DAY;
+        let (severity, message) = if *end <= now {
+            (Severity::Critical, format!("listener {listener}: the certificate for {name} has expired"))
         } else {
-            let days = (end - now) / DAY;
-            tracing::warn!("listener {listener}: the certificate for {name} expires in {days} days");
+            (Severity::Warning, format!("listener {listener}: the certificate for {name} expires in {days} days"))
+        };
+        match severity {
+            Severity::Critical => tracing::error!("{message}"),
+            _ => tracing::warn!("{message}"),
         }
+        let detail = json!({ "listener": listener, "name": name, "expires": end });
+        events.publish(Event::new(Kind::CertificateExpiring, severity, message).detail(detail));
     }
 }
 

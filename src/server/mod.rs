@@ -10,6 +10,7 @@
 mod expiry;
 mod files;
 mod kept;
+mod observe;
 mod operate;
 mod outage;
 mod reload;
@@ -35,8 +36,8 @@ use crate::admin::token::Keyring;
 use crate::admin::{self, AdminState};
 use crate::audit::Audit;
 use crate::config::{self, Diagnostics, Loaded, model};
-use crate::health::checker::{Change, Checker, Event, MonitoredMaster};
-use crate::health::counter::Sign;
+use crate::events::{Bus, Event, Kind, Severity};
+use crate::health::checker::{Checker, MonitoredMaster};
 use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, SocketFile, bind};
 use crate::listener::handover::Role;
@@ -121,8 +122,10 @@ pub(crate) struct Control {
     /// Keys of the admin API.
     keys: Arc<ArcSwap<Keyring>>,
     audit: Arc<Audit>,
+    events: Arc<Bus>,
     acme: Manager,
     spool: Mutex<Option<spool::Running>>,
+    spool_watch: Mutex<observe::SpoolWatch>,
 }
 
 /// Whether this process is to take another one's place.
@@ -192,9 +195,11 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     let lanes = workers.iter().map(|worker| worker.lane.clone()).collect();
     let acceptor = Acceptor::start(lanes, published.clone(), telemetry.hot.worker());
     let acceptor = acceptor.map_err(|error| format!("cannot start the acceptor: {error}"))?;
-    let checker = Checker::new(tokio::runtime::Handle::current(), on_change(telemetry.clone(), published.clone()));
+    let events: Arc<Bus> = Arc::default();
+    let on_change = observe::on_change(telemetry.clone(), published.clone(), events.clone());
+    let checker = Checker::new(tokio::runtime::Handle::current(), on_change);
     checker.update(monitored(&snapshot));
-    let acme = Manager::new(tokio::runtime::Handle::current(), telemetry.clone());
+    let acme = Manager::new(tokio::runtime::Handle::current(), telemetry.clone(), events.clone());
     acme.update(&snapshot.config);
     let control = Arc::new(Control {
         path: path.to_owned(),
@@ -213,8 +218,10 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         expiry: Mutex::default(),
         keys: Arc::new(ArcSwap::from_pointee(keys)),
         audit: Arc::default(),
+        events,
         acme,
         spool: Mutex::default(),
+        spool_watch: Mutex::default(),
     });
     let admin_address = admin_socket.address();
     // The socket of a process that still serves is that one's to answer.
@@ -238,13 +245,16 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         taken.claim_files();
         takeover.serving().await;
         control.telemetry.cold.counter(&names::UPGRADES, &["completed"]).increment(1);
+        let message = "this process has taken the place of another one";
+        control.events.publish(Event::new(Kind::UpgradeCompleted, Severity::Info, message));
     }
-    control.supervisor.ready(snapshot.generation);
+    control.started(snapshot.generation);
     let end = watch_over(&control, files, signals, upgrades.until_succeeded(&control, asked)).await;
     if let End::Succeeded(Successor(peer)) = &end {
         control.supervisor.succeeded_by(peer.pid);
         tracing::info!(pid = peer.pid, "another process serves now");
         // It answers on the same socket.
+        control.events.close();
         stop_admin(&mut admin);
     } else {
         control.supervisor.stopping();
@@ -258,6 +268,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         End::Fast | End::Drain => DRAIN_GRACE,
     };
     stop(&control, &phase, workers, patience, grace).await;
+    control.events.close();
     stop_admin(&mut admin);
     if !control.access_log.close(LOG_CLOSE) {
         tracing::warn!("the access log did not take its last lines in time");
@@ -366,6 +377,8 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         keys: control.keys.clone(),
         audit: control.audit.clone(),
         backups: Arc::default(),
+        events: control.events.clone(),
+        event_readers: admin::events::places(),
         state_path: control.published.load().config.state_path.clone(),
     };
     let started = admin::start(listener, Arc::new(state));
@@ -403,28 +416,6 @@ fn monitored(snapshot: &Snapshot) -> Vec<MonitoredMaster> {
         watched.collect::<Vec<_>>()
     };
     snapshot.upstreams.iter().flat_map(of_upstream).collect()
-}
-
-/// Counts probes and ejections, and tells of upstreams without a master; the checker itself logs every master's changes.
-fn on_change(telemetry: Arc<Telemetry>, published: Arc<ArcSwap<Snapshot>>) -> Arc<crate::health::checker::OnChange> {
-    let outages = outage::Outages::default();
-    Arc::new(move |change: &Change| {
-        outages.observe(change, &published.load());
-        let (upstream, master, cold) = (change.master.upstream(), &*change.name, &telemetry.cold);
-        match change.event {
-            Event::Ejected => cold.counter(&names::MASTER_EJECTIONS, &[upstream, master]).increment(1),
-            Event::Probed { sign, micros } => {
-                let outcome = match sign {
-                    Sign::Healthy => "healthy",
-                    Sign::Degraded => "degraded",
-                    Sign::Failed => "failed",
-                };
-                cold.counter(&names::HEALTH_PROBES, &[upstream, master, outcome]).increment(1);
-                cold.histogram(&names::HEALTH_PROBE_DURATION, &[upstream, master]).record(micros as f64 / 1e6);
-            }
-            _ => {}
-        }
-    })
 }
 
 /// Waits until each master has a verdict, and an address, in the upstreams that `wanting` says are in want of one; but not
@@ -513,7 +504,10 @@ async fn watch_over(
                 control.upkeep();
                 control.take_back_spool(Duration::ZERO).await;
             }
-            _ = keeping.tick() => control.keep(),
+            _ = keeping.tick() => {
+                control.keep();
+                control.observe_spool();
+            }
             () = tick(&mut pulse) => control.supervisor.alive(),
             _ = terminate.recv() => return End::Drain,
             _ = interrupt.recv() => return End::Fast,
@@ -537,6 +531,7 @@ async fn stop(
     grace: Duration,
 ) {
     control.stopping.store(true, Ordering::Release);
+    control.events.publish(Event::new(Kind::ProcessStopping, Severity::Info, "this process is stopping"));
     if patience == Duration::ZERO {
         tracing::info!("stopping at once");
     } else {
@@ -600,7 +595,7 @@ impl Control {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         let due = self.expiry.lock().unwrap_or_else(PoisonError::into_inner).due(in_use.collect(), now);
-        expiry::tell(&due, now);
+        expiry::tell(&due, now, &self.events);
     }
 
     /// Says whether it is another one than before.

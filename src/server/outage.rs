@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::model::AllDown;
+use crate::events::{self, Bus, Kind, Severity};
 use crate::health::checker::{Change, Event};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::upstream::admission::{Health, Tier};
@@ -22,23 +23,29 @@ enum Turn {
 }
 
 impl Outages {
-    /// Looks at the upstream of a master that changed, and logs it if that decided something.
-    pub fn observe(&self, change: &Change, snapshot: &Snapshot) {
+    /// Looks at the upstream of a master that changed, and logs and tells it if that decided something.
+    pub fn observe(&self, change: &Change, snapshot: &Snapshot, bus: &Bus) {
         if matches!(change.event, Event::Probed { .. } | Event::Suspected | Event::Cleared) {
             return;
         }
         let name = change.master.upstream();
         let Some(upstream) = snapshot.upstreams.iter().find(|upstream| upstream.settings.name == *name) else { return };
-        match (self.turn(name, usable(upstream)), upstream.settings.all_down) {
+        let (kind, severity, what) = match (self.turn(name, usable(upstream)), upstream.settings.all_down) {
             (Some(Turn::Down), AllDown::Reject) => {
-                tracing::error!("upstream {name}: no master can be used; its requests are answered 503");
+                (Kind::UpstreamDown, Severity::Critical, "no master can be used; its requests are answered 503")
             }
             (Some(Turn::Down), AllDown::Panic) => {
-                tracing::error!("upstream {name}: no master can be used; requests go to failed ones (all_down: panic)");
+                let what = "no master can be used; requests go to failed ones (all_down: panic)";
+                (Kind::UpstreamDown, Severity::Critical, what)
             }
-            (Some(Turn::Up), _) => tracing::info!("upstream {name}: has a usable master again"),
-            (None, _) => {}
+            (Some(Turn::Up), _) => (Kind::UpstreamUp, Severity::Info, "has a usable master again"),
+            (None, _) => return,
+        };
+        match severity {
+            Severity::Critical => tracing::error!("upstream {name}: {what}"),
+            _ => tracing::info!("upstream {name}: {what}"),
         }
+        bus.publish(events::Event::new(kind, severity, format!("upstream {name}: {what}")).upstream(name));
     }
 
     /// Keeps the state of an upstream; some, when it is another one than before.

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{Control, Failure, Ready, certificates, keys, monitored, tls_of_masters, verdicts};
 use crate::config::model::{Config, Listener};
 use crate::config::{self, Loaded};
+use crate::events::{Event, Kind, Severity};
 use crate::listener::bind::bind;
 use crate::snapshot::Snapshot;
 use crate::telemetry::names;
@@ -15,6 +18,8 @@ use crate::upstream::admission::Tier;
 
 /// Findings about one configuration that go to the log; `baton check` shows all of them.
 const FINDINGS_MAX: usize = 10;
+/// Differences that an event lists; the log has all of them.
+const CHANGES_TOLD_MAX: usize = 20;
 
 /// A line for each reason: what looks well over several lines is one unreadable line in a log.
 fn tell(error: &Failure) {
@@ -61,8 +66,13 @@ impl Control {
                     Failure::Config(diagnostics) => diagnostics.to_string(),
                     Failure::Certificate(line) | Failure::Runtime(line) => line.clone(),
                 };
-                if self.set_config_error(Some(text)) || asked {
+                let new = self.set_config_error(Some(text.clone()));
+                if new || asked {
                     tell(&error);
+                    let line = text.lines().next().unwrap_or_default();
+                    let message = format!("the new configuration is refused, the old one stays in use: {line}");
+                    let event = Event::new(Kind::ConfigRejected, Severity::Warning, message);
+                    self.events.publish(event.detail(json!({ "generation": self.published.load().generation })));
                 }
                 None
             }
@@ -87,7 +97,8 @@ impl Control {
         for warning in warnings.lines(FINDINGS_MAX) {
             tracing::warn!("{warning}");
         }
-        for change in config::diff(&previous.config, &config) {
+        let changes = config::diff(&previous.config, &config);
+        for change in &changes {
             tracing::info!("configuration: {change}");
         }
         let snapshot = Arc::new(Snapshot::build(config, masters_tls, Some(&previous)));
@@ -101,6 +112,11 @@ impl Control {
         self.carry_out(plan);
         *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
         tracing::info!(generation = snapshot.generation, "configuration reloaded");
+        let (generation, count) = (snapshot.generation, changes.len());
+        let message = format!("configuration generation {generation} is in use; {count} changes");
+        let changes: Vec<_> = changes.iter().take(CHANGES_TOLD_MAX).map(ToString::to_string).collect();
+        let event = Event::new(Kind::ConfigApplied, Severity::Info, message);
+        self.events.publish(event.detail(json!({ "generation": generation, "count": count, "changes": changes })));
         Ok(files)
     }
 

@@ -7,11 +7,13 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{Control, kept};
 use crate::clock;
 use crate::config::model::{Config, Delivery};
+use crate::events::{Event, Kind, Severity};
 use crate::spool::Spool;
 use crate::spool::claims::Claims;
 use crate::spool::dispatch::{self, Supplies};
@@ -82,6 +84,7 @@ impl Control {
             store: store.clone(),
             recovered,
             events,
+            bus: self.events.clone(),
             turns: turns.clone(),
             turned,
         });
@@ -90,6 +93,11 @@ impl Control {
             let seconds = started.elapsed().as_secs_f32();
             tracing::info!(pending, damaged, clean, seconds, "messages are left from before");
         }
+        let severity = if damaged > 0 { Severity::Warning } else { Severity::Info };
+        let message =
+            format!("the spool is open, with {pending} messages to deliver and {damaged} that cannot be read");
+        let detail = json!({ "pending": pending, "damaged": damaged, "clean": clean });
+        self.events.publish(Event::new(Kind::SpoolOpened, severity, message).detail(detail));
         let spool = Spool { store: store.clone(), turns, claims: Arc::new(Claims::default()) };
         self.publish_spool(Some(spool));
         let running = Running { store, phase, dispatcher };

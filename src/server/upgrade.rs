@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::Signal;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Control;
 use super::spool::PATIENCE;
 use crate::config::model::ListenAddress;
+use crate::events::{Event, Kind, Severity};
 use crate::listener::bind::{Bound, Hold, SocketFile, bind};
 use crate::listener::handover::{Message, PROTOCOL, Role, SOCKETS_MAX};
 use crate::listener::inherit::Inherited;
@@ -172,6 +174,8 @@ impl Upgrades {
 fn tell(control: &Control, Failed { outcome, reason }: &Failed) {
     control.telemetry.cold.counter(&names::UPGRADES, &[outcome]).increment(1);
     tracing::error!("the upgrade did not take place, this process carries on: {reason}");
+    let event = Event::new(Kind::UpgradeFailed, Severity::Warning, format!("the upgrade did not take place: {reason}"));
+    control.events.publish(event.detail(json!({ "outcome": outcome })));
     control.supervisor.status("the last upgrade failed; the old process carries on");
 }
 

@@ -64,7 +64,9 @@ async fn every_path_asks_for_its_role() {
         // Names that nothing has: whoever is let in changes nothing.
         let path: Vec<&str> =
             endpoint.path.split('/').map(|part| if part.starts_with('{') { "0" } else { part }).collect();
-        let path = path.join("/");
+        // A stream of events has no end to wait for; a question that is wrong has an answer.
+        let query = if endpoint.path == "/api/v1/events" { "?kinds=none" } else { "" };
+        let path = path.join("/") + query;
         let named = format!("{} {path}", endpoint.method);
         let refused = |answer: &Answer| [401, 403].contains(&answer.status);
         let anonymous = ask(baton.admin, &endpoint.method, &path, None).await;

@@ -17,6 +17,7 @@ mod demo;
 mod destination;
 mod downgrade;
 mod durability;
+mod events;
 mod full_disk;
 mod h2;
 mod h2_hostile;

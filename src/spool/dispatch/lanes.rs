@@ -119,6 +119,11 @@ impl Lanes {
         }
     }
 
+    /// Tells of the messages that were given up.
+    pub fn tell_of_dead(&self) {
+        self.upstreams.iter().for_each(|known| known.tally.tell());
+    }
+
     /// Messages whose upstream is not configured.
     #[must_use]
     pub fn stranded(&self, schedule: &Schedule) -> usize {

@@ -25,6 +25,7 @@ use super::schedule::{Arrival, Delivery, Outcome, Schedule, Settlement, Step};
 use super::store::{Event, ReadError, Recovered, Store};
 use super::turns::Turns;
 use crate::clock::{self, UnixMillis};
+use crate::events::Bus;
 use crate::exchange::local::{Generation, Local};
 use crate::net::watch::SWEEP_INTERVAL;
 use crate::snapshot::Snapshot;
@@ -52,6 +53,7 @@ pub struct Supplies {
     pub store: Store,
     pub recovered: Recovered,
     pub events: UnboundedReceiver<Event>,
+    pub bus: Arc<Bus>,
     pub turns: Arc<Turns>,
     /// Told when a turn ended that stored messages wait for.
     pub turned: Arc<Notify>,
@@ -77,13 +79,13 @@ pub fn start(supplies: Supplies) -> io::Result<JoinHandle<()>> {
 }
 
 async fn run(supplies: Supplies, report: std::sync::mpsc::SyncSender<io::Result<()>>) {
-    let Supplies { published, telemetry, mut phase, store, recovered, mut events, turns, turned } = supplies;
+    let Supplies { published, telemetry, mut phase, store, recovered, mut events, bus, turns, turned } = supplies;
     let local = Rc::new(Local::new(&published, telemetry.hot.worker()));
     let ended = Rc::new(Ended::default());
     let mut dispatcher = Dispatcher {
         schedule: Schedule::new(local.random()),
         lanes: Lanes::default(),
-        tallies: Tallies::new(telemetry),
+        tallies: Tallies::new(telemetry, bus),
         generation: local.generation(),
         held: HashSet::new(),
         stopped: false,
@@ -127,6 +129,7 @@ async fn run(supplies: Supplies, report: std::sync::mpsc::SyncSender<io::Result<
             },
         }
     }
+    dispatcher.lanes.tell_of_dead();
     // What did not finish in time may have reached its master all the same.
     for (seq, settlement) in dispatcher.schedule.abandon(clock::unix_millis()) {
         dispatcher.store.settle(seq, settlement, None);
@@ -258,6 +261,7 @@ impl Dispatcher {
         self.sweeps = (self.sweeps + 1) % SWEEPS_PER_TIDY;
         if self.sweeps == 0 {
             self.lanes.tidy(&mut self.schedule);
+            self.lanes.tell_of_dead();
             self.tallies.stranded(self.lanes.stranded(&self.schedule));
         }
     }

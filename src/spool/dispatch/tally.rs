@@ -1,12 +1,14 @@
 //! What is counted of deliveries.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge};
+use serde_json::json;
 
+use crate::events::{Bus, Event, Kind, Severity};
 use crate::spool::schedule::{Outcome, Reason, Settlement};
 use crate::telemetry::registry::NONE;
 use crate::telemetry::{Telemetry, names};
@@ -18,6 +20,7 @@ const ENDS: [&str; 4] = ["delivered", "dead-attempts", "dead-masters", "dead-exp
 #[derive(Debug)]
 pub struct Tallies {
     telemetry: Arc<Telemetry>,
+    bus: Arc<Bus>,
     stranded: Gauge,
 }
 
@@ -27,16 +30,19 @@ pub struct Tally {
     telemetry: Arc<Telemetry>,
     upstream: Box<str>,
     ended: [Counter; ENDS.len()],
+    /// Given up and not told yet, by reason as in [`ENDS`].
+    dead: [Cell<u64>; ENDS.len() - 1],
+    bus: Arc<Bus>,
     window: Gauge,
     in_flight: Gauge,
     attempts: RefCell<HashMap<(Rc<str>, &'static str), Counter>>,
 }
 
 impl Tallies {
-    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+    pub fn new(telemetry: Arc<Telemetry>, bus: Arc<Bus>) -> Self {
         let stranded = telemetry.cold.gauge(&names::SPOOL_STRANDED, &[]);
         stranded.set(0.0);
-        Self { telemetry, stranded }
+        Self { telemetry, bus, stranded }
     }
 
     pub fn of(&self, upstream: &str) -> Tally {
@@ -45,6 +51,8 @@ impl Tallies {
             telemetry: self.telemetry.clone(),
             upstream: upstream.into(),
             ended: ENDS.map(|end| cold.counter(&names::DELIVERED, &[upstream, end])),
+            dead: Default::default(),
+            bus: self.bus.clone(),
             window: cold.gauge(&names::DELIVERY_WINDOW, &[upstream]),
             in_flight: cold.gauge(&names::DELIVERIES_IN_FLIGHT, &[upstream]),
             attempts: RefCell::default(),
@@ -89,5 +97,22 @@ impl Tally {
             Settlement::Dead { reason: Reason::Expired, .. } => 3,
         };
         self.ended[end].increment(1);
+        if let Some(dead) = end.checked_sub(1).and_then(|reason| self.dead.get(reason)) {
+            dead.set(dead.get() + 1);
+        }
+    }
+
+    /// Tells of messages that were given up since the last time: together, for there may be thousands at once.
+    pub fn tell(&self) {
+        for (dead, end) in self.dead.iter().zip(&ENDS[1..]) {
+            let count = dead.take();
+            if count == 0 {
+                continue;
+            }
+            let (name, reason) = (&*self.upstream, end.trim_start_matches("dead-"));
+            let message = format!("upstream {name}: {count} stored messages were given up ({reason})");
+            let event = Event::new(Kind::DeadLetters, Severity::Warning, message).upstream(name);
+            self.bus.publish(event.detail(json!({ "count": count, "reason": reason })));
+        }
     }
 }

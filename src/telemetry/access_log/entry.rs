@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 
+use crate::clock;
 use crate::telemetry::escape::json_string;
 
 /// What is known about an exchange when it has ended. Everything that came over the network may hold any bytes.
@@ -107,7 +108,7 @@ fn push_digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
 /// RFC 3339 in UTC with milliseconds.
 fn push_timestamp(out: &mut Vec<u8>, unix_millis: u64) {
     let seconds = unix_millis / 1000;
-    let (year, month, day) = civil(seconds / 86_400);
+    let (year, month, day) = clock::civil(seconds / 86_400);
     for (value, width, separator) in [
         (year, 4, b'-'),
         (month, 2, b'-'),
@@ -120,22 +121,6 @@ fn push_timestamp(out: &mut Vec<u8>, unix_millis: u64) {
         push_digits(out, value, width);
         out.push(separator);
     }
-}
-
-/// Year, month and day of a number of days since 1970, in the Gregorian calendar.
-///
-/// Years are counted from March, so that the leap day is a year's last and the months' lengths follow one formula.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const DAYS_TO_1970: u64 = 719_468; // since 1 March of the year 0
-    const DAYS_IN_ERA: u64 = 146_097; // 400 years
-    let day = days + DAYS_TO_1970;
-    let (era, day) = (day / DAYS_IN_ERA, day % DAYS_IN_ERA);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next, month, day)
 }
 
 #[cfg(test)]
@@ -195,26 +180,6 @@ mod tests {
             let mut out = Vec::new();
             push_timestamp(&mut out, seconds * 1000);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn each_day_of_a_thousand_years_follows_the_one_before() {
-        let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-        let (mut year, mut month, mut day) = (1970, 1, 1);
-        for days in 0..365_250 {
-            assert_eq!(civil(days), (year, month, day), "day {days}");
-            let length = match month {
-                2 if leap(year) => 29,
-                2 => 28,
-                4 | 6 | 9 | 11 => 30,
-                _ => 31,
-            };
-            (year, month, day) = match (month, day) {
-                (12, 31) => (year + 1, 1, 1),
-                (_, day) if day == length => (year, month + 1, 1),
-                _ => (year, month, day + 1),
-            };
         }
     }
 

@@ -10,6 +10,7 @@ pub mod baton;
 pub mod bot;
 pub mod config;
 pub mod directory;
+pub mod events;
 pub mod frames;
 pub mod h2;
 pub mod h2_master;
