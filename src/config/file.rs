@@ -19,7 +19,7 @@ use super::units::{
 pub use admin::{Admin, AdminKey};
 pub use delivery::{Redelivery, Spool, WhatsApp};
 pub use destination::{Redirect, Share};
-pub use passage::{HeaderRules, HeaderSetting, Mirror, Rewrite};
+pub use passage::{Compression, HeaderRules, HeaderSetting, Mirror, Rewrite};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -284,6 +284,8 @@ shape! {
         rewrite: Option<Rewrite>,
         /// Copies requests to a second upstream, beside the one that answers.
         mirror: Option<Mirror>,
+        /// Compresses answers for clients that take it. Left out, they stay as masters make them.
+        compression: Option<Compression>,
     }
 
     /// How many requests each key may make. All workers count together, and a reload goes on counting where nothing in here

@@ -6,6 +6,7 @@
 
 mod acme;
 mod admin;
+mod compression;
 mod delivery;
 mod destination;
 mod passage;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use acme::{Acme, AcmeChallenge, Eab};
 pub use admin::{Admin, AdminKey};
+pub use compression::{Coding, Compression, CompressionLevel};
 pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
 use ipnet::IpNet;

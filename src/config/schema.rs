@@ -45,8 +45,7 @@ fn object_schema(object: &Object, definitions: &mut Map<String, Json>) -> Json {
         let mut schema = json_schema(&(field.kind)(), definitions);
         schema["description"] = prose(field.doc).into();
         if let Some(text) = field.default {
-            // Numbers, lists and mappings are written alike in JSON; anything else is a word.
-            schema["default"] = serde_json::from_str(text).unwrap_or_else(|_| text.into());
+            schema["default"] = json_value(text);
         }
         properties.insert(field.name().to_owned(), schema);
     }
@@ -57,6 +56,14 @@ fn object_schema(object: &Object, definitions: &mut Map<String, Json>) -> Json {
         "properties": properties,
         "required": required,
         "additionalProperties": false,
+    })
+}
+
+/// A default in JSON. Numbers, mappings and lists of numbers are written alike; anything else is a word, or a list of words.
+fn json_value(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or_else(|_| match text.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+        Some(words) => words.split(',').map(str::trim).collect(),
+        None => text.into(),
     })
 }
 

@@ -32,6 +32,8 @@ pub struct Local {
     random: Cell<u64>,
     /// Copies of requests under way to mirrors.
     pub copies: Cell<usize>,
+    /// Memory of the encodings of answers under way.
+    pub encodings_bytes: Cell<usize>,
 }
 
 /// A snapshot with this worker's pools and cells beside it. An exchange holds on to the one it began with.
@@ -88,6 +90,7 @@ impl Local {
             generation: RefCell::new(Rc::new(generation)),
             random: Cell::new(ids::random_u64()),
             copies: Cell::new(0),
+            encodings_bytes: Cell::new(0),
         }
     }
 
@@ -163,7 +166,8 @@ impl Generation {
         };
         let series = snapshot.config.routes.iter().map(cells).collect();
         let counted = |(route, guard): (&crate::config::model::Route, &Option<_>)| {
-            (guard.is_some() || route.whatsapp.is_some()).then(|| metrics.route(&route.name))
+            (guard.is_some() || route.whatsapp.is_some() || route.passage.compression.is_some())
+                .then(|| metrics.route(&route.name))
         };
         let guarded = snapshot.config.routes.iter().zip(&snapshot.guards).map(counted).collect();
         Self { series, unrouted: metrics.series(NONE, NONE, NONE), guarded, upstreams, snapshot }

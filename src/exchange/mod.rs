@@ -17,6 +17,7 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod body;
 pub mod budget;
 pub mod dial;
 pub mod h2_head;

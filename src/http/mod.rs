@@ -5,6 +5,7 @@
 
 pub mod chunked;
 pub mod client_address;
+pub mod coding;
 pub mod fields;
 pub mod h2_fields;
 pub mod path;

@@ -339,6 +339,17 @@ words! {
 }
 
 words! {
+    /// What became of an answer that was to be compressed.
+    CompressionOutcome {
+        Zstd = "zstd",
+        Br = "br",
+        Gzip = "gzip",
+        /// It went on as it was: enough were being compressed.
+        Busy = "busy",
+    }
+}
+
+words! {
     /// What a webhook had in it, update by update.
     Webhook {
         Message = "message",
@@ -355,19 +366,28 @@ words! {
 /// What is counted for each route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteSlot {
+    /// Bytes of compressed answers, before and after.
+    CompressionIn,
+    CompressionOut,
+    Compression(CompressionOutcome),
     Refused(RouteRefusal),
     Webhook(Webhook),
 }
 
 impl RouteSlot {
-    const WEBHOOK: usize = RouteRefusal::ALL.len();
+    const COMPRESSION: usize = 2;
+    const REFUSED: usize = Self::COMPRESSION + CompressionOutcome::ALL.len();
+    const WEBHOOK: usize = Self::REFUSED + RouteRefusal::ALL.len();
     pub const COUNT: usize = Self::WEBHOOK + Webhook::ALL.len();
 }
 
 impl Slot for RouteSlot {
     fn index(self) -> usize {
         match self {
-            Self::Refused(reason) => reason as usize,
+            Self::CompressionIn => 0,
+            Self::CompressionOut => 1,
+            Self::Compression(outcome) => Self::COMPRESSION + outcome as usize,
+            Self::Refused(reason) => Self::REFUSED + reason as usize,
             Self::Webhook(what) => Self::WEBHOOK + what as usize,
         }
     }
@@ -478,7 +498,10 @@ mod tests {
     fn no_two_counters_share_a_cell() {
         use {ListenerSlot as L, MasterSlot as M, RouteSlot as R, UpstreamSlot as U};
         let webhooks = Webhook::ALL.iter().map(|what| R::Webhook(*what));
-        let routes: Vec<R> = RouteRefusal::ALL.iter().map(|reason| R::Refused(*reason)).chain(webhooks).collect();
+        let compressions = CompressionOutcome::ALL.iter().map(|outcome| R::Compression(*outcome));
+        let refused = RouteRefusal::ALL.iter().map(|reason| R::Refused(*reason));
+        let single = [R::CompressionIn, R::CompressionOut];
+        let routes: Vec<R> = single.into_iter().chain(compressions).chain(refused).chain(webhooks).collect();
         every_slot_has_its_own_cell::<R, { R::COUNT }>(&routes);
 
         let refused = Refusal::ALL.iter().map(|reason| L::Refused(*reason));

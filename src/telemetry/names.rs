@@ -57,6 +57,10 @@ metrics! {
         "Retries not made because the retry budget was used up.";
     MIRRORED = Counter "baton_mirrored_total" ["upstream", "outcome"]
         "Requests that a mirror was to get, by what became of the copy.";
+    COMPRESSED = Counter "baton_compressed_total" ["route", "outcome"]
+        "Answers that were to be compressed, by algorithm; busy ones went on as they were.";
+    COMPRESSION_BYTES = Counter "baton_compression_bytes_total" ["route", "stage"]
+        "Bytes of compressed answers, before compression and after it.";
     STALE_REPLAYS = Counter "baton_stale_replays_total" ["upstream", "master"]
         "Requests sent again on a new connection because a pooled one had been closed by the master.";
     FAILED_ATTEMPTS = Counter "baton_failed_attempts_total" ["upstream", "master"]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::exposition::Exposition;
 use super::histogram::Reading;
 use super::hot::{
-    CLASSES, ConnectOutcome, Counters, Handshake, ListenerSlot, MasterSlot, MirrorOutcome, Refusal, RetryReason,
-    RouteRefusal, RouteSlot, SeriesReading, Slot, TcpEnd, UpstreamSlot, Webhook,
+    CLASSES, CompressionOutcome, ConnectOutcome, Counters, Handshake, ListenerSlot, MasterSlot, MirrorOutcome, Refusal,
+    RetryReason, RouteRefusal, RouteSlot, SeriesReading, Slot, TcpEnd, UpstreamSlot, Webhook,
 };
 use super::names;
 use super::registry::{Registry, Rows};
@@ -73,6 +73,20 @@ fn write_listeners(registry: &Registry, out: &mut Exposition) {
 }
 
 fn write_routes(registry: &Registry, out: &mut Exposition) {
+    let slots: Vec<_> = CompressionOutcome::ALL.iter().map(|outcome| RouteSlot::Compression(*outcome)).collect();
+    let mut family = out.family(&names::COMPRESSED);
+    for ([route], totals) in totals(registry.route_counters(), &slots) {
+        for (outcome, count) in CompressionOutcome::ALL.iter().zip(totals) {
+            family.integer(&[&route, outcome.word()], count);
+        }
+    }
+    let slots = [RouteSlot::CompressionIn, RouteSlot::CompressionOut];
+    let mut family = out.family(&names::COMPRESSION_BYTES);
+    for ([route], totals) in totals(registry.route_counters(), &slots) {
+        for (stage, count) in ["before", "after"].iter().zip(totals) {
+            family.integer(&[&route, stage], count);
+        }
+    }
     let slots: Vec<_> = RouteRefusal::ALL.iter().map(|reason| RouteSlot::Refused(*reason)).collect();
     let mut family = out.family(&names::ROUTE_REFUSED);
     for ([route], totals) in totals(registry.route_counters(), &slots) {

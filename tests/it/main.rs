@@ -11,6 +11,7 @@ mod admin;
 mod affinity;
 mod bodies;
 mod client_certificates;
+mod compression;
 mod ctl;
 mod deliveries;
 mod demo;

@@ -1,10 +1,13 @@
 //! What a route changes on the way, as keys and values.
 
-use super::super::model::{Config, HeaderRule, HeaderRules, HostRewrite, Mirror, Passage, PathRewrite, Rewrite};
-use super::{Values, list, some};
+use super::super::model::{
+    Compression, CompressionLevel, Config, HeaderRule, HeaderRules, HostRewrite, Mirror, Passage, PathRewrite, Rewrite,
+};
+use super::super::units::show_size;
+use super::{Values, list, some, word};
 
 pub fn values(config: &Config, passage: &Passage) -> Values {
-    let Passage { request_headers, response_headers, rewrite, mirror } = passage;
+    let Passage { request_headers, response_headers, rewrite, mirror, compression } = passage;
     let mut values = Vec::new();
     if let Some(rules) = request_headers {
         values.extend(headers(["request_headers.remove", "request_headers.set", "request_headers.add"], rules));
@@ -28,6 +31,13 @@ pub fn values(config: &Config, passage: &Passage) -> Values {
     if let Some(Mirror { upstream, percent }) = mirror {
         values.push(("mirror.upstream", config.upstreams.get(*upstream).map(|upstream| upstream.name.clone())));
         values.push(("mirror.percent", some(percent)));
+    }
+    if let Some(rules) = compression {
+        let Compression { algorithms, min_bytes, content_types, level } = &**rules;
+        values.push(("compression.algorithms", list(algorithms, |coding| coding.name().to_owned())));
+        values.push(("compression.min_bytes", Some(show_size(*min_bytes))));
+        values.push(("compression.content_types", list(content_types, Clone::clone)));
+        values.push(("compression.level", word(&CompressionLevel::ALL, *level)));
     }
     values
 }

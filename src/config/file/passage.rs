@@ -1,7 +1,8 @@
 //! Keys of a route that change a request on its way to a master, or the answer on its way back.
 
+use super::super::model::{Coding, CompressionLevel};
 use super::super::shape::{List, shape};
-use super::super::units::{HeaderName, HeaderTemplate, Int, Name, NewHost, UrlPath};
+use super::super::units::{HeaderName, HeaderTemplate, Int, MediaRange, Name, NewHost, Size, UrlPath};
 
 shape! {
     /// Changes to header fields: `remove` first, then `set`, then `add`. Framing and what concerns a single connection
@@ -42,5 +43,18 @@ shape! {
         upstream: Name,
         /// Share of the requests that are copied.
         percent: Int<1, 100> = "100",
+    }
+
+    /// Answers made smaller for clients whose `Accept-Encoding` takes that. What a master has compressed itself, or marked with
+    /// `Cache-Control: no-transform`, stays as it is.
+    struct Compression {
+        /// `zstd`, `br` or `gzip`. Where a client likes several of them equally, the first one is taken.
+        algorithms: List<Coding> = "[zstd, br, gzip]",
+        /// An answer whose length is known and below this stays as it is.
+        min_bytes: Size<0, { 1 << 30 }> = "1KiB",
+        /// Types of answers that become smaller. `text/*` stands for all that begin with `text/`.
+        content_types: List<MediaRange> = "[text/html, text/css, text/plain, text/csv, text/xml, text/javascript, application/javascript, application/json, application/problem+json, application/xml, application/xhtml+xml, image/svg+xml]",
+        /// `fastest`, `default` or `best`: time spent on smaller answers, whatever the algorithm.
+        level: CompressionLevel = "default",
     }
 }

@@ -1,5 +1,7 @@
 //! What a route changes on a request's way to a master and on the answer's way back.
 
+use super::compression::Compression;
+
 /// Every part is absent unless configured, so that a route without changes costs a comparison each.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Passage {
@@ -7,6 +9,7 @@ pub struct Passage {
     pub response_headers: Option<Box<HeaderRules>>,
     pub rewrite: Option<Box<Rewrite>>,
     pub mirror: Option<Mirror>,
+    pub compression: Option<Box<Compression>>,
 }
 
 /// A second upstream that gets copies of requests.

@@ -8,7 +8,7 @@ use crate::config::model::AffinityKey;
 use crate::config::shape::{Decode, Decoder, Kind, List, Scalar, scalars};
 use crate::config::tree::{NodeId, Value};
 
-scalars! { UrlPath; ProbePath; Method; HeaderName; Affinity; StatusRange; }
+scalars! { UrlPath; ProbePath; Method; HeaderName; MediaRange; Affinity; StatusRange; }
 
 /// A path of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -93,6 +93,32 @@ impl Scalar for HeaderName {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^[!-~]+$", "examples": ["x-tenant"] })
+    }
+}
+
+/// A media type without parameters, or all of a kind (`text/*`), in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MediaRange(pub String);
+
+impl Scalar for MediaRange {
+    const NAME: &'static str = "a media type";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((kind, subtype))
+                if is_token(kind)
+                    && is_token(subtype)
+                    && !kind.contains('*')
+                    && (subtype == "*" || !subtype.contains('*')) =>
+            {
+                Ok(Self(text.to_ascii_lowercase()))
+            }
+            _ => Err("a kind and a subtype without parameters, such as text/html or text/*".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[!-~]+/[!-~]+$", "examples": ["text/html", "text/*"] })
     }
 }
 

@@ -13,7 +13,7 @@ mod text;
 mod words;
 
 pub use address::{Host, Listen, MasterAddress, Network, TlsName};
-pub use http::{Affinity, HeaderName, HeaderValue, Method, ProbePath, Secret, StatusRanges, UrlPath};
+pub use http::{Affinity, HeaderName, HeaderValue, MediaRange, Method, ProbePath, Secret, StatusRanges, UrlPath};
 pub use internet::{Email, HttpsUrl};
 pub use quantity::{Degrees, Int, Size, Time, TimeOrZero, show_size, show_time};
 pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};

@@ -4,7 +4,9 @@ use serde_json::{Value as Json, json};
 
 use super::quantity::Int;
 use super::text::FilePath;
-use crate::config::model::{AccessLog, ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness};
+use crate::config::model::{
+    AccessLog, ClientAddress, Coding, CompressionLevel, DotSegments, RepeatedSlashes, StrategyKind, Strictness,
+};
 use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
 use crate::config::tree::NodeId;
 
@@ -92,7 +94,7 @@ macro_rules! model_words {
     )+};
 }
 
-model_words! { ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness }
+model_words! { ClientAddress, Coding, CompressionLevel, DotSegments, RepeatedSlashes, StrategyKind, Strictness }
 
 /// Declares words that a value may be, each for one variant.
 macro_rules! words {

@@ -2,7 +2,7 @@
 
 use super::super::diagnostic::code;
 use super::super::file::{self, File, Route};
-use super::super::model::{HeaderRule, HeaderRules, Mirror, Passage, PathRewrite, Rewrite};
+use super::super::model::{Compression, HeaderRule, HeaderRules, Mirror, Passage, PathRewrite, Rewrite};
 use super::super::shape::{At, List};
 use super::super::units::{HeaderName, UrlPath};
 use super::{Checker, destination};
@@ -19,11 +19,36 @@ pub fn check(checker: &mut Checker<'_, '_>, route: &Route, file: &File) -> Optio
         Some(rules) => mirror(checker, route, rules, file).map(Some),
         None => Some(None),
     };
+    let compression = match route.compression.get()? {
+        Some(rules) => compression(checker, rules).map(|rules| Some(Box::new(rules))),
+        None => Some(None),
+    };
     Some(Passage {
         request_headers: request_headers?,
         response_headers: response_headers?,
         rewrite: rewrite?,
         mirror: mirror?,
+        compression: compression?,
+    })
+}
+
+fn compression(checker: &mut Checker<'_, '_>, rules: &file::Compression) -> Option<Compression> {
+    let algorithms = checker.set("algorithm", &rules.algorithms);
+    let content_types = checker.set("media type", &rules.content_types);
+    for (node, empty, what) in [
+        (rules.algorithms.node, algorithms.as_ref().is_some_and(Vec::is_empty), "algorithm"),
+        (rules.content_types.node, content_types.as_ref().is_some_and(Vec::is_empty), "media type"),
+    ] {
+        if empty {
+            let report = checker.error(node, format!("no {what}, so nothing is compressed"));
+            checker.push(report.help("name at least one, or leave `compression` out"));
+        }
+    }
+    Some(Compression {
+        algorithms: algorithms?,
+        min_bytes: rules.min_bytes.get()?.0,
+        content_types: content_types?.into_iter().map(|range| range.0).collect(),
+        level: *rules.level.get()?,
     })
 }
 

@@ -150,27 +150,29 @@ fn write_fields(headers: &HeaderMap, asked: Asked, out: &mut Vec<u8>) -> Result<
 /// `None` when it holds what HTTP/2 cannot say.
 #[must_use]
 pub fn response(response: &Response, raw: &[u8]) -> Option<http::Response<()>> {
-    with_fields(response, response.fields(raw))
+    with_fields(response.status, response.framing.0, response.fields(raw))
 }
 
-/// The same, of a head that was written on and changed: `head` has the fields, up to its empty line.
+/// The same, of a head that was written on and changed: `head` has the fields, up to its empty line, and `framing` is that of
+/// the body behind it.
 #[must_use]
-pub fn changed_response(response: &Response, head: &[u8]) -> Option<http::Response<()>> {
+pub fn changed_response(status: u16, framing: Framing, head: &[u8]) -> Option<http::Response<()>> {
     let begin = memchr::memchr(b'\n', head)? + 1;
-    with_fields(response, fields::lines(head.get(begin..head.len().checked_sub(2)?)?))
+    with_fields(status, framing, fields::lines(head.get(begin..head.len().checked_sub(2)?)?))
 }
 
 fn with_fields<'b>(
-    response: &Response,
+    status: u16,
+    framing: Framing,
     fields: impl Iterator<Item = (&'b [u8], &'b [u8])>,
 ) -> Option<http::Response<()>> {
-    let switching = response.status == 101;
+    let switching = status == 101;
     let mut head = http::Response::new(());
-    *head.status_mut() = StatusCode::from_u16(if switching { 200 } else { response.status }).ok()?;
+    *head.status_mut() = StatusCode::from_u16(if switching { 200 } else { status }).ok()?;
     let headers = head.headers_mut();
     let proof = |name: &[u8]| switching && name.eq_ignore_ascii_case(b"sec-websocket-accept");
     append(fields.filter(|(name, _)| !proof(name)), headers)?;
-    if let Framing::Length(length) = response.framing.0 {
+    if let Framing::Length(length) = framing {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Some(head)

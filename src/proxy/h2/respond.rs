@@ -10,12 +10,14 @@ use super::head;
 use crate::clock;
 use crate::config::model::HeaderRules;
 use crate::exchange::answer::{Answer, Passed, Piece};
+use crate::exchange::body::Body;
 use crate::exchange::rules;
 use crate::http::h2_fields;
 use crate::http::request::Framing;
 use crate::http::response::Onward;
 use crate::limits::pace::Pace;
 use crate::net::watch::Watched;
+use crate::proxy::compression::Offer;
 use crate::upstream::connection::Pool;
 
 /// How an answer is to be passed on.
@@ -26,6 +28,8 @@ pub struct Manner<'a> {
     /// Changes to its fields, and the lines that they add.
     pub rules: Option<&'a HeaderRules>,
     pub lines: &'a [u8],
+    /// The answer may be encoded.
+    pub offer: Option<Offer<'a>>,
 }
 
 /// Passes the answer on. Returns how it ended and the bytes of body that were written; `scratch` is a buffer to work in.
@@ -37,27 +41,38 @@ pub async fn pass_on(
     scratch: &mut Vec<u8>,
 ) -> (Passed, u64) {
     let (response, raw) = answer.head();
-    let head = match manner.rules {
-        None => head::response(response, raw),
-        Some(rules) => {
-            scratch.clear();
-            response.write(raw, Onward { framing: Framing::None, keep_alive: None }, scratch);
+    let mut encoding = None;
+    let head = if manner.rules.is_none() && manner.offer.is_none() {
+        head::response(response, raw)
+    } else {
+        scratch.clear();
+        response.write(raw, Onward { framing: Framing::None, keep_alive: None }, scratch);
+        if let Some(rules) = manner.rules {
             rules::apply(rules, manner.lines, scratch, 0);
-            head::changed_response(response, scratch)
         }
+        let mut framing = response.framing.0;
+        encoding = manner.offer.and_then(|offer| offer.begin(response.status, framing, b"", scratch));
+        if encoding.is_some() {
+            framing = Framing::UntilClose;
+        }
+        head::changed_response(response.status, framing, scratch)
     };
     let Some(head) = head else {
         asking.respond.send_reset(Reason::INTERNAL_ERROR);
         return (Passed::CutShort, 0);
     };
-    let Ok(mut stream) = asking.respond.send_response(head, answer.is_complete()) else {
+    let mut body = Body::new(answer, encoding);
+    let Ok(mut stream) = asking.respond.send_response(head, body.is_complete()) else {
         return (Passed::ClientGone, 0);
     };
     let mut written = 0;
-    let passed = if answer.is_complete() {
+    let passed = if body.is_complete() {
         Passed::Whole
     } else {
-        body(answer, asking, &mut stream, watched, &mut manner.pace, &mut written).await.err().unwrap_or(Passed::Whole)
+        pass_body(&mut body, asking, &mut stream, watched, &mut manner.pace, &mut written)
+            .await
+            .err()
+            .unwrap_or(Passed::Whole)
     };
     match passed {
         Passed::Whole => {}
@@ -67,8 +82,8 @@ pub async fn pass_on(
     (passed, written)
 }
 
-async fn body(
-    answer: &mut Answer,
+async fn pass_body(
+    body: &mut Body<'_>,
     asking: &mut Asking,
     stream: &mut SendStream<Bytes>,
     watched: &Watched<Pool>,
@@ -76,11 +91,11 @@ async fn body(
     written: &mut u64,
 ) -> Result<(), Passed> {
     loop {
-        match answer.piece()? {
+        match body.piece()? {
             Some(Piece::Data(data)) => {
                 let data = Bytes::copy_from_slice(data);
                 *written += data.len() as u64;
-                let last = answer.is_complete();
+                let last = body.is_complete();
                 send(stream, data, last, watched, pace).await?;
                 if last {
                     return Ok(());
@@ -99,7 +114,7 @@ async fn body(
                     if stream.poll_reset(cx).is_ready() {
                         return Poll::Ready(Err(Passed::ClientGone));
                     }
-                    answer.poll_more(cx, asking, watched)
+                    body.poll_more(cx, asking, watched)
                 });
                 more.await?;
             }

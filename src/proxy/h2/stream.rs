@@ -21,6 +21,7 @@ use crate::http::response::Response;
 use crate::ids::REQUEST_ID_DIGITS;
 use crate::limits::pace::Pace;
 use crate::net::watch::Watched;
+use crate::proxy::compression::Offer;
 use crate::proxy::http::entrance::{Entrance, Peer};
 use crate::proxy::http::prepare::{Inlet, Prepared, Refused, Scratch, WHOLE_BODY_MAX};
 use crate::proxy::http::saying::Saying;
@@ -197,6 +198,7 @@ impl Stream {
             pace: pace(limits),
             rules: passage.response_headers.as_deref(),
             lines: &scratch.response_lines,
+            offer: Offer::of(&shared.local, generation, prepared),
         };
         let (passed, written) = respond::pass_on(&mut answer, &mut asking, watched, manner, &mut scratch.out).await;
         let told = Told {

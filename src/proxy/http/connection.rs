@@ -26,6 +26,7 @@ use crate::limits::tenure::Tenure;
 use crate::net::buffer::{BUFFER_BYTES, Buffer};
 use crate::net::stream::Stream;
 use crate::net::watch::Watched;
+use crate::proxy::compression::Offer;
 use crate::proxy::h2;
 use crate::proxy::intake::{self, Taken, Work};
 use crate::proxy::linger::{LINGER, linger};
@@ -295,6 +296,7 @@ impl Connection {
             pace: pace(limits),
             rules: passage.response_headers.as_deref(),
             lines: &scratch.response_lines,
+            offer: Offer::of(&shared.local, generation, prepared),
         };
         let outcome = respond::pass_on(&mut answer, &mut asking, &self.watched, manner, &mut scratch.out).await;
         let received = asking.received();

@@ -15,6 +15,7 @@ use crate::exchange::local::{Generation, Led};
 use crate::exchange::pick::Aim;
 use crate::exchange::{redirect, rewrite, rules};
 use crate::http::client_address::client_address;
+use crate::http::coding::accept::{self, Wanted};
 use crate::http::fields::Known;
 use crate::http::path;
 use crate::http::problem::Problem;
@@ -93,6 +94,8 @@ pub struct Prepared {
     pub whole_max: u64,
     /// The master is told its own address as `Host`.
     pub host_of_master: bool,
+    /// How the answer may be encoded.
+    pub coding: Option<Wanted>,
     pub key: Key,
     pub pin: Option<u64>,
 }
@@ -266,6 +269,7 @@ impl Inlet<'_> {
         let whole = webhook || matches!(request.framing, Framing::Length(length) if (buffered as u64) >= length);
         self.write_head(&request, listener, client, &settings.passage, whole, scratch);
         let (key, pin) = keys(&request, client, upstream);
+        let rules = settings.passage.compression.as_ref().filter(|_| request.version == Version::Http11);
         Ok(Prepared {
             route,
             upstream: upstream_at,
@@ -281,6 +285,7 @@ impl Inlet<'_> {
             webhook,
             whole_max: if webhook { listener.limits.body_bytes } else { WHOLE_BODY_MAX },
             host_of_master: settings.passage.rewrite.as_ref().is_some_and(|it| it.host == Some(HostRewrite::Master)),
+            coding: rules.and_then(|rules| accept::choose(accepted(&request), &rules.algorithms)),
             key,
             pin,
         })
@@ -463,6 +468,12 @@ impl Inlet<'_> {
             scratch.head.push(b' ');
         }
     }
+}
+
+/// What the client says about codings of its answer.
+fn accepted<'r>(request: &'r Request<'_>) -> impl Iterator<Item = &'r [u8]> {
+    let fields = request.fields().iter().filter(|field| field.name.eq_ignore_ascii_case("accept-encoding"));
+    fields.map(|field| field.value)
 }
 
 /// What the strategy may choose by, and the hash of the affinity key.

@@ -4,12 +4,14 @@ use super::client::Asking;
 use crate::clock;
 use crate::config::model::HeaderRules;
 use crate::exchange::answer::{Answer, Passed, Piece};
+use crate::exchange::body::Body;
 use crate::exchange::rules;
 use crate::http::chunked::{write_chunk, write_chunk_size};
 use crate::http::request::{Framing, Version};
 use crate::http::response::Onward;
 use crate::limits::pace::Pace;
 use crate::net::watch::Watched;
+use crate::proxy::compression::Offer;
 use crate::upstream::connection::Pool;
 
 /// The result of passing an answer on.
@@ -32,7 +34,12 @@ pub struct Manner<'a> {
     /// Changes to its fields, and the lines that they add.
     pub rules: Option<&'a HeaderRules>,
     pub lines: &'a [u8],
+    /// The answer may be encoded.
+    pub offer: Option<Offer<'a>>,
 }
+
+/// What an answer of unknown length is framed by.
+const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 
 /// Passes the answer on.
 pub async fn pass_on(
@@ -43,7 +50,7 @@ pub async fn pass_on(
     out: &mut Vec<u8>,
 ) -> Outcome {
     let (response, raw) = answer.head();
-    let framing = match (response.framing.0, asking.version) {
+    let mut framing = match (response.framing.0, asking.version) {
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
         (framing, _) => framing,
@@ -59,9 +66,14 @@ pub async fn pass_on(
     if let Some(rules) = manner.rules {
         rules::apply(rules, manner.lines, out, 0);
     }
+    let encoding = manner.offer.and_then(|offer| offer.begin(response.status, framing, CHUNKED, out));
+    if encoding.is_some() {
+        framing = Framing::Chunked;
+    }
+    let mut body = Body::new(answer, encoding);
     let mut written = 0;
     let passed = loop {
-        let ended = match take_in(answer, framing == Framing::Chunked, out) {
+        let ended = match take_in(&mut body, framing == Framing::Chunked, out) {
             Ok(ended) => ended,
             Err(passed) => break passed,
         };
@@ -81,7 +93,7 @@ pub async fn pass_on(
             break Passed::Whole;
         }
         watched.arm(clock::now().saturating_add(manner.pace.pause()));
-        if let Err(passed) = std::future::poll_fn(|cx| answer.poll_more(cx, asking, watched)).await {
+        if let Err(passed) = std::future::poll_fn(|cx| body.poll_more(cx, asking, watched)).await {
             break passed;
         }
     };
@@ -90,8 +102,8 @@ pub async fn pass_on(
 }
 
 /// Moves what is here of the body to `out`, framed for the client. True when that was the end of it.
-fn take_in(answer: &mut Answer, chunked: bool, out: &mut Vec<u8>) -> Result<bool, Passed> {
-    while let Some(piece) = answer.piece()? {
+fn take_in(body: &mut Body<'_>, chunked: bool, out: &mut Vec<u8>) -> Result<bool, Passed> {
+    while let Some(piece) = body.piece()? {
         match piece {
             Piece::Data(data) if chunked => write_chunk(data, out),
             Piece::Data(data) => out.extend_from_slice(data),

@@ -1,13 +1,14 @@
 //! A real ACME server, `pebble` of Let's Encrypt, on loopback, and the name service that it asks. `scripts/test` unpacks it.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::directory::Directory;
 use super::tls::Pair;
+use super::tools::program;
 
 /// Dropping it ends the server; what it issued and who had an account there is gone with it.
 pub struct Pebble {
@@ -60,7 +61,7 @@ impl Pebble {
         }});
         let path = directory.write("pebble.json", &config.to_string());
         let log = std::fs::File::create(directory.path().join("pebble.log")).unwrap();
-        let child = Command::new(program())
+        let child = Command::new(program("pebble"))
             .args(["-config", path.to_str().unwrap(), "-dnsserver", &names.address.to_string()])
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_AUTHZREUSE", "0")
@@ -78,16 +79,6 @@ impl Drop for Pebble {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn program() -> PathBuf {
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/bin/pebble");
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .map(|directory| directory.join("pebble"))
-        .find(|path| path.is_file());
-    let program = found.unwrap_or(unpacked);
-    assert!(program.is_file(), "there is no `pebble`: `scripts/test tools` unpacks it below target/");
-    program
 }
 
 /// A name service in which every name is one address.

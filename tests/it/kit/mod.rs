@@ -24,6 +24,7 @@ pub mod small_disk;
 pub mod strict;
 pub mod tls;
 pub mod tls_master;
+pub mod tools;
 
 pub use baton::Baton;
 pub use config::Config;
