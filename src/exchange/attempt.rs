@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::local::Local;
@@ -86,9 +87,9 @@ impl Attempt<'_> {
         } else {
             self.pool.take(now, clock::micros(self.settings.pool.idle_timeout))
         };
-        let opened = match pooled {
-            Some(connection) => Opened::Own(connection),
-            None => self.connect(now, self.open()).await?,
+        let opened = match pooled.map(Opened::Own).or_else(|| self.shared_place()) {
+            Some(opened) => opened,
+            None => self.connect(now, Box::pin(self.open())).await?,
         };
         let mut connection = match opened {
             Opened::Own(connection) => connection,
@@ -110,11 +111,18 @@ impl Attempt<'_> {
 
     /// Makes a connection for one exchange alone, whatever is said over it; it begins with `preface`.
     pub(super) async fn dial(&self, now: Micros, preface: &[u8]) -> Result<Box<Connection>, Broken> {
-        self.connect(now, self.pool.open_own(&self.local.stock, preface)).await
+        self.connect(now, Box::pin(self.pool.open_own(&self.local.stock, preface))).await
     }
 
     /// Waits for a connection, and says what it means when there is none.
-    async fn connect<T>(&self, now: Micros, opening: impl Future<Output = Result<T, OpenError>>) -> Result<T, Broken> {
+    ///
+    /// `opening` is boxed, for its kilobytes of state would otherwise be part of every request, and of every idle connection of a
+    /// client.
+    async fn connect<T>(
+        &self,
+        now: Micros,
+        opening: Pin<Box<impl Future<Output = Result<T, OpenError>>>>,
+    ) -> Result<T, Broken> {
         let limit = now.saturating_add(clock::micros(self.settings.connect_timeout));
         self.watched.arm(limit.min(self.deadline.get()));
         let outcome = self.watched.guard(opening).await;
@@ -142,6 +150,12 @@ impl Attempt<'_> {
         };
         self.pool.counters.increment(MasterSlot::Connected(counted));
         Err(Broken::Failed { failure, reason: RetryReason::Connect, sent: false })
+    }
+
+    /// A place on a connection that others share, where there is one at once.
+    fn shared_place(&self) -> Option<Opened> {
+        let lease = self.pool.shares().then(|| self.pool.links.lease(self.settings.http2.max_streams))??;
+        Some(Opened::Shared(lease))
     }
 
     /// A place on a connection that others share, or a new connection.

@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::fallback::{Fate, forward_or_keep};
 use super::keep::{Unkept, keep, storing};
 use super::open::{Opened, Sealed};
-use crate::config::model::Delivery;
+use crate::config::model::{Delivery, WhatsApp};
 use crate::exchange::answer::Answer;
 use crate::exchange::local::{Generation, Local};
 use crate::exchange::pick::Aim;
@@ -69,10 +69,15 @@ impl<'a> Work<'a> {
 
 /// Takes a webhook whose body `requester` has whole.
 pub async fn take<R: Requester>(work: &Work<'_>, requester: &mut R) -> Taken {
+    match &work.generation.snapshot.config.routes[work.prepared.route].whatsapp {
+        None => forward(work, work.prepared.aim(), requester).await,
+        // Boxed, for other requests are not to be as large.
+        Some(rules) => Box::pin(take_webhook(work, rules, requester)).await,
+    }
+}
+
+async fn take_webhook<R: Requester>(work: &Work<'_>, rules: &WhatsApp, requester: &mut R) -> Taken {
     let Work { generation, prepared, scratch, .. } = *work;
-    let Some(rules) = &generation.snapshot.config.routes[prepared.route].whatsapp else {
-        return forward(work, prepared.aim(), requester).await;
-    };
     let delivery = generation.snapshot.config.routes[prepared.route].delivery;
     let body = requester.whole_body().unwrap_or_default();
     let sealed = Sealed { rules, prepared, delivery, proof: &scratch.proof, head: &scratch.head, body };
