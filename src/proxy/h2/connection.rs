@@ -109,7 +109,8 @@ impl Connection {
             if tenure.ends_with_next(limits, clock::now) && clocks.leaving.is_none() {
                 self.leave(connection, &mut clocks);
             }
-            spawn_local(Stream::new(&self.trunk).run(request, respond));
+            // Boxed, for a task is moved several times before it runs, and again when it has ended.
+            spawn_local(Box::pin(Stream::new(&self.trunk).run(request, respond)));
         }
     }
 
