@@ -88,6 +88,12 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// Each with the word that the API and configurations use for it.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Info, "info"), (Self::Warning, "warning"), (Self::Critical, "critical")];
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -215,10 +221,10 @@ impl Bus {
     }
 
     /// A reader of all that comes after this number; of all that is to come, without one.
-    pub fn read(&self, after: Option<u64>) -> Reader<'_> {
+    pub fn read(self: &Arc<Self>, after: Option<u64>) -> Reader {
         let newest = self.newest.subscribe();
         let after = after.unwrap_or_else(|| newest.borrow().id);
-        Reader { bus: self, newest, after }
+        Reader { bus: Arc::clone(self), newest, after }
     }
 
     /// The newest kept events that `wanted` lets through, the newest first, at most `limit`, older than `before` if it is
@@ -280,13 +286,13 @@ impl Ring {
 
 /// Goes through the events of a [`Bus`] in their order.
 #[derive(Debug)]
-pub struct Reader<'b> {
-    bus: &'b Bus,
+pub struct Reader {
+    bus: Arc<Bus>,
     newest: watch::Receiver<Newest>,
     after: u64,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// Number of the last event that was given, or passed over.
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -337,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_gets_every_event_once_and_in_order() {
-        let bus = Bus::default();
+        let bus: Arc<Bus> = Arc::default();
         bus.publish(event(0));
         let mut reader = bus.read(None);
         let numbers: Vec<u64> = (1..4).map(|number| bus.publish(event(number))).collect();
@@ -354,7 +360,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_is_told_how_many_it_missed_and_goes_on_with_the_oldest_left() {
-        let bus = Bus::default();
+        let bus: Arc<Bus> = Arc::default();
         let mut reader = bus.read(None);
         (0..HISTORY + 7).for_each(|number| _ = bus.publish(event(number)));
         assert_eq!(reader.next().await, Next::Missed(Some(7)));
@@ -365,11 +371,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_back_goes_on_where_it_was_and_after_a_restart_learns_that_something_is_missing() {
-        let before = Bus::starting_at(1_000_000);
+        let before = Arc::new(Bus::starting_at(1_000_000));
         let seen = before.publish(event(0));
         before.publish(event(1));
         assert_eq!(message(before.read(Some(seen)).next().await), "1");
-        let after = Bus::starting_at(2_000_000);
+        let after = Arc::new(Bus::starting_at(2_000_000));
         after.publish(event(2));
         let mut reader = after.read(Some(seen));
         assert_eq!(reader.next().await, Next::Missed(None));
@@ -382,7 +388,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_bus_ends_its_readers_after_what_is_there() {
-        let bus = Bus::default();
+        let bus: Arc<Bus> = Arc::default();
         let mut reader = bus.read(None);
         bus.publish(event(0));
         bus.close();
@@ -392,7 +398,7 @@ mod tests {
 
     #[test]
     fn the_history_is_read_backwards_in_pages() {
-        let bus = Bus::default();
+        let bus: Arc<Bus> = Arc::default();
         (0..10).for_each(|number| _ = bus.publish(event(number)));
         let even = |event: &Event| event.message.parse::<usize>().unwrap().is_multiple_of(2);
         let (page, more) = bus.recent(3, None, even);
@@ -425,7 +431,7 @@ mod tests {
         /// everything, once.
         #[test]
         fn given_and_missed_add_up(rounds in prop::collection::vec((0..3000_usize, 0..3000_usize), 1..6)) {
-            let bus = Bus::starting_at(5);
+            let bus = Arc::new(Bus::starting_at(5));
             let mut reader = bus.read(None);
             let (mut published, mut accounted, mut last) = (0, 0, 4);
             for (publish, read) in rounds {

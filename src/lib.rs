@@ -20,6 +20,7 @@ pub mod limits;
 pub mod listener;
 pub mod lru;
 pub mod net;
+pub mod notify;
 pub mod proxy;
 pub mod routing;
 pub mod sample;

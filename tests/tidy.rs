@@ -33,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "listener/proxy_protocol",
             "lru",
+            "notify/retry",
             "routing",
             "spool/codec",
             "spool/record",
@@ -51,7 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("mechanisms", &["audit", "exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"]),
     ("data plane", &["proxy", "spool/dispatch", "worker"]),
-    ("control plane", &["acme", "health"]), // but for their pure cores, above
+    ("control plane", &["acme", "health", "notify"]), // but for their pure cores, above
     ("admin", &["admin"]),
     ("assembly", &["cli", "ctl", "demo", "lib", "main", "sample", "server"]),
 ];

@@ -123,7 +123,7 @@ impl Kinds {
 }
 
 /// Writes a stream until the client has gone, the bus is closed, or the time is over.
-async fn feed(bus: &Bus, after: Option<u64>, kinds: &Kinds, to: &mpsc::Sender<Bytes>) {
+async fn feed(bus: &Arc<Bus>, after: Option<u64>, kinds: &Kinds, to: &mpsc::Sender<Bytes>) {
     let mut reader = bus.read(after);
     let end = Instant::now() + STREAM_MAX;
     // Sent at once, so that a client knows that it is connected, and from where to go on.

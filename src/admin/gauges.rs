@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::view::{Circuit, Health, MasterView, StatusView, UpstreamView};
+use crate::events::Bus;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::names::{self, Metric};
 
 /// Writes every gauge of the state.
-pub fn write(status: &StatusView, out: &mut Exposition) {
+pub fn write(status: &StatusView, events: &Bus, out: &mut Exposition) {
+    let mut told = out.family(&names::EVENTS);
+    events.counts().for_each(|(kind, count)| told.integer(&[kind.word()], count));
     out.family(&names::CONFIG_GENERATION).integer(&[], status.generation);
     out.family(&names::CONFIG_REJECTED).integer(&[], u64::from(status.config_error.is_some()));
     out.family(&names::WORKERS).integer(&[], status.workers);

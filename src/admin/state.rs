@@ -20,7 +20,7 @@ pub async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, Json<R
 
 pub async fn metrics(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
     let status = state.source.status();
-    let text = state.telemetry.render(|out| gauges::write(&status, out));
+    let text = state.telemetry.render(|out| gauges::write(&status, &state.events, out));
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text)
 }
 

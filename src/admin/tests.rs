@@ -263,6 +263,7 @@ fn every_sample_of_a_scrape_belongs_to_one_family_with_help_and_type() {
     cold.counter(&crate::telemetry::names::HEALTH_PROBES, &["bots", "dubai-1", "healthy"]).increment(1);
     cold.counter(&crate::telemetry::names::ACME_ORDERS, &["bot.example", "issued"]).increment(1);
     cold.counter(&crate::telemetry::names::DELIVERED, &["bots", "delivered"]).increment(1);
+    cold.counter(&crate::telemetry::names::EVENT_WEBHOOKS, &["pager", "delivered"]).increment(1);
     cold.counter(&crate::telemetry::names::DELIVERY_ATTEMPTS, &["bots", "dubai-1", "delivered"]).increment(1);
     cold.gauge(&crate::telemetry::names::SPOOL_STRANDED, &[]).set(0.0);
     cold.gauge(&crate::telemetry::names::DELIVERY_WINDOW, &["bots"]).set(1.0);

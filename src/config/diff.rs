@@ -4,6 +4,7 @@
 
 mod delivery;
 mod destination;
+mod events;
 mod passage;
 
 use std::collections::BTreeSet;
@@ -60,6 +61,15 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
                     lines.values(name, &master(old), &master(new));
                 },
             );
+        },
+    );
+    lines.items(
+        "event webhook",
+        &old.event_webhooks,
+        &new.event_webhooks,
+        |webhook| &webhook.name,
+        |lines, name, old, new| {
+            lines.values(name, &events::webhook(old), &events::webhook(new));
         },
     );
     if lines.0.is_empty() && old != new {
@@ -141,6 +151,7 @@ fn globals(config: &Config) -> Values {
         listeners: _,
         routes: _,
         upstreams: _,
+        event_webhooks: _,
         state_path,
         spool,
         admin: Admin { address, keys, audience },

@@ -6,6 +6,7 @@
 mod admin;
 mod delivery;
 mod destination;
+mod events;
 mod passage;
 
 use super::model::{ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness};
@@ -19,6 +20,7 @@ use super::units::{
 pub use admin::{Admin, AdminKey};
 pub use delivery::{Redelivery, Spool, WhatsApp};
 pub use destination::{Redirect, Share};
+pub use events::{EventWebhook, Events};
 pub use passage::{Compression, HeaderRules, HeaderSetting, Mirror, Rewrite};
 
 const KIB: u64 = 1 << 10;
@@ -41,6 +43,8 @@ shape! {
         state: State = "{}",
         /// The admin API, `/metrics`, `/healthz` and `/readyz`.
         admin: Admin = "{}",
+        /// Who hears of what happens.
+        events: Events = "{}",
         /// Log and access log.
         logging: Logging = "{}",
         /// How long requests in flight may take to finish after SIGTERM. `0s` waits for none.

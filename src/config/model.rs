@@ -9,6 +9,7 @@ mod admin;
 mod compression;
 mod delivery;
 mod destination;
+mod events;
 mod passage;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use admin::{Admin, AdminKey};
 pub use compression::{Coding, Compression, CompressionLevel};
 pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
+pub use events::EventWebhook;
 use ipnet::IpNet;
 pub use passage::{
     HeaderRule, HeaderRules, HostRewrite, Mirror, Part, Passage, PathRewrite, Rewrite, Template, Variable,
@@ -38,6 +40,7 @@ pub struct Config {
     pub state_path: PathBuf,
     pub spool: Spool,
     pub admin: Admin,
+    pub event_webhooks: Vec<EventWebhook>,
     pub logging: Logging,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,

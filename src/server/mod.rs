@@ -42,6 +42,7 @@ use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, SocketFile, bind};
 use crate::listener::handover::Role;
 use crate::listener::inherit::Inherited;
+use crate::notify::webhooks::Webhooks;
 use crate::proxy::linger::DRAIN_GRACE;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::access_log::AccessLog;
@@ -69,6 +70,9 @@ const HAND_OVER_GRACE: Duration = Duration::from_secs(5);
 
 /// What the admin listener may take to finish.
 const ADMIN_STOP: Duration = Duration::from_millis(500);
+
+/// What webhooks may take to be told the last events.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the access log may take to write what is queued.
 const LOG_CLOSE: Duration = Duration::from_secs(2);
@@ -124,6 +128,7 @@ pub(crate) struct Control {
     audit: Arc<Audit>,
     events: Arc<Bus>,
     acme: Manager,
+    webhooks: Webhooks,
     spool: Mutex<Option<spool::Running>>,
     spool_watch: Mutex<observe::SpoolWatch>,
 }
@@ -201,6 +206,8 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     checker.update(monitored(&snapshot));
     let acme = Manager::new(tokio::runtime::Handle::current(), telemetry.clone(), events.clone());
     acme.update(&snapshot.config);
+    let webhooks = Webhooks::new(tokio::runtime::Handle::current(), events.clone(), telemetry.clone());
+    webhooks.update(&snapshot.config.event_webhooks);
     let control = Arc::new(Control {
         path: path.to_owned(),
         published,
@@ -220,6 +227,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         audit: Arc::default(),
         events,
         acme,
+        webhooks,
         spool: Mutex::default(),
         spool_watch: Mutex::default(),
     });
@@ -269,6 +277,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     };
     stop(&control, &phase, workers, patience, grace).await;
     control.events.close();
+    control.webhooks.finish(LAST_WORDS).await;
     stop_admin(&mut admin);
     if !control.access_log.close(LOG_CLOSE) {
         tracing::warn!("the access log did not take its last lines in time");

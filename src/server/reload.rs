@@ -107,6 +107,7 @@ impl Control {
         verdicts(&snapshot, |upstream| upstream.masters.iter().all(|master| master.admission().tier() == Tier::Out))
             .await;
         self.acme.update(&snapshot.config);
+        self.webhooks.update(&snapshot.config.event_webhooks);
         self.keys.store(Arc::new(keys(&snapshot.config)));
         self.published.store(snapshot.clone());
         self.carry_out(plan);

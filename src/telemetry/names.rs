@@ -154,6 +154,10 @@ metrics! {
         "Configuration reloads by outcome: applied, unchanged or rejected.";
     UPGRADES = Counter "baton_upgrades_total" ["outcome"]
         "Hand-overs to a new process by outcome: completed (counted by the new one), failed, timed-out or refused.";
+    EVENTS = Counter "baton_events_total" ["kind"]
+        "Events that were told, by kind.";
+    EVENT_WEBHOOKS = Counter "baton_event_webhooks_total" ["webhook", "outcome"]
+        "Events for webhooks by outcome: delivered, failed (every attempt), or dropped (the webhook was too slow).";
     WORKERS = Gauge "baton_workers" []
         "Worker threads.";
     ACCESS_LOG_DROPPED = Counter "baton_access_log_dropped_total" ["reason"]

@@ -4,12 +4,16 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use baton::sample::client;
+use baton::sample::signing::hub;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::admin::{baton as program, token};
+use super::kit::bot::{Bot, HANG_UP, SILENT};
 use super::kit::config::PROBES;
 use super::kit::events::Events;
+use super::kit::process::Stream;
+use super::kit::raw::header;
 use super::kit::{Baton, Config, SOON, among_others, eventually, masters};
 
 async fn recent(baton: &Baton, query: &str) -> (u16, Value) {
@@ -143,4 +147,101 @@ async fn people_follow_what_happens_over_a_restart() {
     child.kill().unwrap();
     child.wait().unwrap();
     drop(baton);
+}
+
+/// A webhook of events in a configuration.
+fn webhook(bot: &Bot, keys: &str) -> String {
+    format!("events: {{ webhooks: [{{ name: pager, url: \"http://{}/told?by=baton\"{keys} }}] }}", bot.address)
+}
+
+fn told(bot: &Bot) -> Vec<Value> {
+    bot.bodies().iter().map(|body| serde_json::from_str(body).expect("a body is JSON")).collect()
+}
+
+async fn eventually_told(bot: &Bot, expected: &str, pick: impl Fn(&Value) -> bool) -> Value {
+    eventually(expected, async || told(bot).into_iter().find(&pick)).await
+}
+
+#[tokio::test]
+async fn a_webhook_is_told_each_transition_in_order_and_signed() {
+    let _machine = among_others().await;
+    let (bot, mut masters) = (Bot::start().await, masters(["a"]).await);
+    let keys = ", secret: hunter2, severity: warning";
+    let config = Config::of(&masters).upstream(PROBES).top(&webhook(&bot, keys));
+    let baton = Baton::start(&config).await;
+    masters[0].kill().await;
+    let down = eventually_told(&bot, "the outage is told", |event| event["kind"] == "upstream-down").await;
+    assert_eq!(down["severity"], "critical");
+    // Others are below what the webhook wants to hear.
+    let kinds: Vec<String> = told(&bot).iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, ["master-health", "upstream-down"]);
+    for got in bot.got() {
+        let value = |name| header(&got.head, name);
+        let expected = hub("hunter2", &got.body);
+        assert_eq!(value("x-hub-signature-256"), Some(&*expected));
+        let event: Value = serde_json::from_slice(&got.body).unwrap();
+        assert_eq!(value("baton-event"), event["kind"].as_str());
+        assert_eq!(value("idempotency-key"), Some(&*event["id"].to_string()));
+        assert!(got.head.starts_with("POST /told?by=baton HTTP/1.1\r\n"), "{}", got.head);
+    }
+    let delivered = [("webhook", "pager"), ("outcome", "delivered")];
+    eventually("both are counted", async || {
+        (baton.metric("baton_event_webhooks_total", &delivered).await == 2.0).then_some(())
+    })
+    .await;
+    assert!(baton.metric("baton_events_total", &[("kind", "upstream-down")]).await == 1.0);
+    let said = baton.process.said(Stream::Err);
+    assert!(!said.contains("hunter2") && !said.contains("by=baton"), "{said}");
+}
+
+#[tokio::test]
+async fn a_webhook_that_fails_is_told_again_and_what_it_never_takes_is_given_up_and_counted() {
+    let _machine = among_others().await;
+    let (bot, masters) = (Bot::start().await, masters(["a"]).await);
+    let config = Config::of(&masters).top(&webhook(&bot, ", kinds: [operator-state], attempts: 2"));
+    let baton = Baton::start(&config).await;
+    let operator = token(&baton.config_path(), "operator");
+    bot.answer(503);
+    ctl(&baton, &operator, &["drain", "a"]);
+    eventually("the first attempt", async || (bot.got().len() == 1).then_some(())).await;
+    bot.answer(200);
+    let attempts = async |count: usize| {
+        eventually("a further attempt", async || (bot.got().len() == count).then_some(())).await;
+        bot.got().iter().map(|got| header(&got.head, "baton-attempt").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(attempts(2).await, ["1", "2"]);
+    assert_eq!(told(&bot)[0], told(&bot)[1]);
+    // Nobody answers at all: two attempts, and on to the next.
+    bot.answer(HANG_UP);
+    ctl(&baton, &operator, &["ready", "a"]);
+    attempts(4).await;
+    bot.answer(200);
+    ctl(&baton, &operator, &["maintenance", "a"]);
+    eventually_told(&bot, "what came later", |event| event["detail"]["after"] == "maintenance").await;
+    let count = async |outcome| baton.metric("baton_event_webhooks_total", &[("outcome", outcome)]).await;
+    eventually("all are counted", async || (count("delivered").await == 2.0).then_some(())).await;
+    assert_eq!((count("failed").await, count("dropped").await), (1.0, 0.0));
+    assert!(baton.process.said(Stream::Err).contains("is not told event"));
+}
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_holds_up_nobody_and_the_last_words_are_told() {
+    let _machine = among_others().await;
+    let (silent, bot, masters) = (Bot::start().await, Bot::start().await, masters(["a"]).await);
+    silent.answer(SILENT);
+    let hooks = format!(
+        "events: {{ webhooks: [{{ name: silent, url: \"http://{}/\" }}, {{ name: b, url: \"http://{}/\" }}] }}",
+        silent.address, bot.address
+    );
+    let mut baton = Baton::start(&Config::of(&masters).top(&hooks)).await;
+    eventually_told(&bot, "the start", |event| event["kind"] == "process-started").await;
+    // A reload that leaves them as they are tells nothing twice.
+    baton.write(&Config::of(&masters).top(&hooks).top("drain_timeout: 7s"));
+    baton.hang_up();
+    eventually_told(&bot, "the reload", |event| event["kind"] == "config-applied").await;
+    baton.process.signal(Signal::TERM);
+    assert!(baton.process.ended().await.success());
+    let kinds: Vec<String> = told(&bot).iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "process-started").count(), 1, "{kinds:?}");
+    assert_eq!(kinds.last().map(String::as_str), Some("process-stopping"));
 }

@@ -8,7 +8,7 @@ use crate::config::shape::{Scalar, scalars};
 /// Longest URL or address.
 const BYTES_MAX: usize = 1024;
 
-scalars! { HttpsUrl; Email; }
+scalars! { HttpsUrl; WebUrl; Email; }
 
 /// A URL that is asked over TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,6 +30,29 @@ impl Scalar for HttpsUrl {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^https://[!-~]+$", "examples": ["https://acme.example/directory"] })
+    }
+}
+
+/// A URL that is asked, over TLS or without.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WebUrl(pub Uri);
+
+impl Scalar for WebUrl {
+    const NAME: &'static str = "an http or https URL";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let url = text.parse::<Uri>().ok().filter(|_| text.len() <= BYTES_MAX);
+        let usable = |url: &Uri| {
+            let authority = url
+                .authority()
+                .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+            matches!(url.scheme_str(), Some("http" | "https")) && authority
+        };
+        url.filter(usable).map(Self).ok_or_else(|| "https://host/path".to_owned())
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^https?://[!-~]+$", "examples": ["https://alerts.example/baton"] })
     }
 }
 
@@ -68,6 +91,16 @@ mod tests {
         }
         for url in ["http://acme.example/", "acme.example", "https://", "https:///dir", "https://user@host/", ""] {
             assert!(HttpsUrl::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_tls_is_one_as_well_where_that_is_allowed() {
+        for url in ["http://127.0.0.1:9/x?y", "https://[::1]/"] {
+            assert!(WebUrl::parse(url).is_ok(), "{url}");
+        }
+        for url in ["ftp://a/", "a.example/", "http:///x", "http://user@host/", "/x", ""] {
+            assert!(WebUrl::parse(url).is_err(), "{url}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::config::model::{
 };
 use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
 use crate::config::tree::NodeId;
+use crate::events;
 
 scalars! { Log; Workers; Bool; }
 
@@ -76,6 +77,35 @@ impl Scalar for Bool {
 
     fn schema() -> Json {
         json!({ "type": "boolean" })
+    }
+}
+
+/// A kind of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventKind(pub events::Kind);
+
+impl Decode for EventKind {
+    fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+        let words: Vec<_> = events::Kind::ALL.iter().map(|kind| (Self(*kind), kind.word())).collect();
+        decoder.word(node, &words, &[])
+    }
+
+    fn kind() -> Kind {
+        Kind::Words(events::Kind::ALL.iter().map(|kind| kind.word()).collect())
+    }
+}
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeverityWord(pub events::Severity);
+
+impl Decode for SeverityWord {
+    fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+        decoder.word(node, &events::Severity::ALL.map(|(severity, word)| (Self(severity), word)), &[])
+    }
+
+    fn kind() -> Kind {
+        Kind::Words(events::Severity::ALL.iter().map(|(_, word)| *word).collect())
     }
 }
 

@@ -7,6 +7,7 @@ mod acme;
 mod admin;
 mod delivery;
 mod destination;
+mod events;
 mod limits;
 mod listener;
 mod master_tls;
@@ -50,6 +51,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
     route::check_unused(&mut checker, file);
     tcp::check_upstreams(&mut checker, file);
     let admin = admin::check(&mut checker, &file.admin);
+    let event_webhooks = events::check(&mut checker, &file.events);
     let logging = file.logging.get()?;
     let overload = file.overload.get()?;
     Some(Config {
@@ -60,6 +62,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
         state_path: file.state.get()?.path.get()?.0.clone(),
         spool: delivery::spool(&file.state.get()?.spool)?,
         admin: admin?,
+        event_webhooks: event_webhooks?,
         logging: Logging {
             level: level(*logging.level.get()?).to_owned(),
             access_log: logging.access_log.get()?.0.clone(),

@@ -1,0 +1,5 @@
+//! What Baton tells others of its own accord: signed requests, sent again until they are answered well or given up.
+
+pub mod post;
+pub mod retry;
+pub mod webhooks;
