@@ -20,6 +20,11 @@ use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+/// As the program has it.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 struct Arguments {
     /// The state directory.
