@@ -19,6 +19,7 @@ pub mod ids;
 pub mod limits;
 pub mod listener;
 pub mod lru;
+pub mod monitor;
 pub mod net;
 pub mod notify;
 pub mod proxy;

@@ -34,6 +34,14 @@ const LAYERS: &[(&str, &[&str])] = &[
             "listener/proxy_protocol",
             "lru",
             "notify/retry",
+            "monitor/distribution",
+            "monitor/pack",
+            "monitor/record",
+            "monitor/ring",
+            "monitor/sample",
+            "monitor/score",
+            "monitor/series",
+            "monitor/trend",
             "routing",
             "spool/codec",
             "spool/record",
@@ -53,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mechanisms", &["audit", "exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"]),
     ("data plane", &["proxy", "spool/dispatch", "worker"]),
     ("control plane", &["acme", "health", "notify"]), // but for their pure cores, above
+    ("control plane", &["acme", "health", "monitor"]), // but for their pure cores, above
     ("admin", &["admin"]),
     ("assembly", &["cli", "ctl", "demo", "lib", "main", "sample", "server"]),
 ];

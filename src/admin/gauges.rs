@@ -31,6 +31,7 @@ pub fn write(status: &StatusView, events: &Bus, out: &mut Exposition) {
     for listener in status.listeners.iter().filter(|listener| listener.tls) {
         stale.integer(&[&listener.name], listener.certificate_errors.len() as u64);
     }
+    standings(status, out);
     masters(status, out, &names::MASTER_HEALTH, |master| match master.health {
         Health::Unknown => 0,
         Health::Healthy => 1,
@@ -45,6 +46,25 @@ pub fn write(status: &StatusView, events: &Bus, out: &mut Exposition) {
     masters(status, out, &names::MASTER_USABLE, |master| u64::from(master.usable));
     masters(status, out, &names::MASTER_IN_FLIGHT, |master| master.in_flight);
     masters(status, out, &names::MASTER_QUEUED, |master| master.queued);
+}
+
+/// Where nothing was observed yet there is no score.
+fn standings(status: &StatusView, out: &mut Exposition) {
+    if let Some(standing) = &status.standing {
+        out.family(&names::HEALTH_SCORE).integer(&[], u64::from(standing.health_score));
+    }
+    let upstreams =
+        || status.upstreams.iter().filter_map(|upstream| Some((&*upstream.name, upstream.standing.as_ref()?)));
+    let mut family = out.family(&names::UPSTREAM_HEALTH_SCORE);
+    for (name, standing) in upstreams() {
+        family.integer(&[name], u64::from(standing.health_score));
+    }
+    let mut family = out.family(&names::LOAD_DISTRIBUTION);
+    for (name, standing) in upstreams() {
+        if let Some(distribution) = &standing.distribution {
+            family.integer(&[name], u64::from(distribution.quality));
+        }
+    }
 }
 
 /// Of several with one name the one that ends first: a series must not stand there twice.

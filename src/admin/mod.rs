@@ -20,6 +20,7 @@ mod spool;
 mod state;
 pub mod table;
 pub mod token;
+mod trends;
 pub mod view;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub use server::{Admin, Listener, start};
 
 use crate::audit::Audit;
 use crate::events::Bus;
+use crate::monitor::Monitor;
 use crate::spool::store::Store;
 use crate::telemetry::Telemetry;
 use token::Keyring;
@@ -50,7 +52,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Where the admin API learns the present state. Calls come from the admin thread and may take some milliseconds, but must
 /// not wait for the network or a disk.
 pub trait Source: Send + Sync {
-    /// Everything in [`StatusView`] except what is counted: see [`StatusView::count`].
+    /// Everything in [`StatusView`] except what is counted and what is made of it: see [`StatusView::count`] and [`StatusView::judge`].
     fn status(&self) -> StatusView;
 
     /// Whether this process can take traffic; otherwise the reasons, as sentences.
@@ -98,6 +100,7 @@ pub struct AdminState {
     /// Replaced when the configuration is.
     pub keys: Arc<ArcSwap<Keyring>>,
     pub audit: Arc<Audit>,
+    pub monitor: Arc<Monitor>,
     pub backups: Arc<backup::Backups>,
     pub events: Arc<Bus>,
     /// Places for streams of events, by [`events::places`].
@@ -110,6 +113,7 @@ impl AdminState {
     fn status(&self) -> StatusView {
         let mut status = self.source.status();
         status.count(&self.telemetry.hot);
+        status.judge(&self.monitor.lock());
         status
     }
 }

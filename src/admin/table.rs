@@ -13,7 +13,7 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 
 use super::problem::Problem;
 use super::role::{Need, Role};
-use super::{AdminState, access, backup, dead_letters, events, masters, page, spool, state};
+use super::{AdminState, access, backup, dead_letters, events, masters, page, spool, state, trends};
 
 /// One method of one path.
 pub struct Endpoint {
@@ -45,6 +45,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         read("/readyz", OPEN, get(state::readyz)),
         read("/metrics", OPEN, get(state::metrics)),
         read("/api/v1/status", VIEWER, get(state::status)),
+        read("/api/v1/trends", VIEWER, get(trends::trends)),
         change(
             "/api/v1/upstreams/{upstream}/masters/{master}/operator-state",
             OPERATOR,

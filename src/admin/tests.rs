@@ -30,6 +30,8 @@ impl Source for Fixed {
             generation: 3,
             uptime_seconds: 12.5,
             health_score: 100,
+            standing: None,
+            routes: Vec::new(),
             workers: 2,
             config_error: Some("nonsense".to_owned()),
             listeners: vec![ListenerView {
@@ -58,6 +60,7 @@ impl Source for Fixed {
                 strategy: "round-robin".to_owned(),
                 active: Some("dubai-1".to_owned()),
                 epoch: 0,
+                standing: None,
                 masters,
             }],
             spool: SpoolView::default(),
@@ -100,11 +103,44 @@ fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
         telemetry: Arc::clone(telemetry),
         keys: Arc::new(ArcSwap::from_pointee(ring)),
         audit: Arc::default(),
+        monitor: watched(),
         backups: Arc::default(),
         events: Arc::default(),
         event_readers: events::places(),
         state_path: std::env::temp_dir(),
     })
+}
+
+/// A monitor that has seen two masters share sixty requests.
+fn watched() -> Arc<Monitor> {
+    use crate::monitor::observation::{MasterNow, Observation, UpstreamNow};
+    use crate::telemetry::deltas::{Exchanges, News};
+    let names = ["dubai-1", "dubai-2"];
+    let master = |name: &&str| MasterNow {
+        name: (*name).into(),
+        admission: Admission::new(admission::Health::Healthy),
+        weight: 1,
+        in_flight: 0,
+        queued: 0,
+        failures_in_row: 0,
+    };
+    let exchanges = |name: &&str| {
+        let labels = ["webhooks", "bots", *name].map(str::to_owned);
+        (Arc::new(labels), Exchanges { requests: 30, ..Exchanges::default() })
+    };
+    let monitor = Arc::new(Monitor::default());
+    let closed = monitor.lock().observe(&Observation {
+        at: crate::clock::unix_millis(),
+        news: News { exchanges: names.iter().map(exchanges).collect(), ..News::default() },
+        upstreams: vec![UpstreamNow {
+            name: "bots".into(),
+            spreads: true,
+            masters: names.iter().map(master).collect(),
+        }],
+        ..Observation::default()
+    });
+    assert!(closed.is_empty(), "nothing was there before");
+    monitor
 }
 
 struct Running {

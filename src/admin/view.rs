@@ -4,11 +4,15 @@
 //! removed; a client ignores those it does not know.
 
 mod spool;
+mod standing;
 
 use serde::{Deserialize, Serialize};
 
 pub use spool::*;
+pub use standing::*;
 
+use crate::monitor::core::Core;
+use crate::monitor::series::Key;
 use crate::telemetry::registry::Registry;
 use crate::upstream::admission;
 
@@ -24,7 +28,12 @@ pub struct StatusView {
     pub workers: u64,
     /// Why the newest configuration was refused, while an older one is kept.
     pub config_error: Option<String>,
+    /// How the whole stands; none in the first moments of a process.
+    #[serde(default)]
+    pub standing: Option<StandingView>,
     pub listeners: Vec<ListenerView>,
+    #[serde(default)]
+    pub routes: Vec<RouteView>,
     pub upstreams: Vec<UpstreamView>,
     pub spool: SpoolView,
     pub access_log_dropped: AccessLogDropped,
@@ -75,6 +84,8 @@ pub struct UpstreamView {
     pub active: Option<String>,
     /// Failovers so far.
     pub epoch: u32,
+    #[serde(default)]
+    pub standing: Option<StandingView>,
     pub masters: Vec<MasterView>,
 }
 
@@ -112,6 +123,8 @@ pub struct MasterView {
     pub latency_p99_ms: f64,
     /// Messages in the spool that wait for it.
     pub pending: u64,
+    #[serde(default)]
+    pub standing: Option<StandingView>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -230,6 +243,25 @@ impl StatusView {
     }
 }
 
+impl StatusView {
+    /// Fills in what the monitor makes of it.
+    pub fn judge(&mut self, core: &Core) {
+        let standing = |key: Key| core.present(&key).map(StandingView::from);
+        self.standing = standing(Key::System);
+        self.health_score = self.standing.as_ref().map_or(self.health_score, |it| u32::from(it.health_score));
+        for route in &mut self.routes {
+            route.standing = standing(Key::Route(route.name.as_str().into()));
+        }
+        for upstream in &mut self.upstreams {
+            let name: std::sync::Arc<str> = upstream.name.as_str().into();
+            for master in &mut upstream.masters {
+                master.standing = standing(Key::Master(name.clone(), master.name.as_str().into()));
+            }
+            upstream.standing = standing(Key::Upstream(name));
+        }
+    }
+}
+
 impl MasterView {
     /// A master as one reading of its admission shows it. The rest is empty.
     #[must_use]
@@ -255,6 +287,7 @@ impl MasterView {
             latency_ms: 0.0,
             latency_p99_ms: 0.0,
             pending: 0,
+            standing: None,
         }
     }
 }

@@ -21,6 +21,9 @@ fn text(status: &StatusView) -> String {
         duration(status.uptime_seconds),
         status.health_score,
     );
+    for reason in status.standing.iter().flat_map(|standing| &standing.reasons) {
+        text.push_str(&format!("  -{} {}\n", reason.points, super::table::printable(&reason.text)));
+    }
     if let Some(error) = &status.config_error {
         text.push_str(&format!("The newest configuration was refused: {}\n", printable(error)));
     }

@@ -56,6 +56,12 @@ impl Outlier {
         }
     }
 
+    /// Failures since the last success, as far as they are counted.
+    #[must_use]
+    pub fn in_row(&self) -> u32 {
+        self.consecutive.load(Ordering::Relaxed)
+    }
+
     /// Ends the row of failures. Costs one load when there is none.
     pub fn succeeded(&self) {
         if self.consecutive.load(Ordering::Relaxed) != 0 {

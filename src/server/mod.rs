@@ -10,6 +10,7 @@
 mod expiry;
 mod files;
 mod kept;
+mod monitor;
 mod observe;
 mod operate;
 mod outage;
@@ -42,6 +43,7 @@ use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, SocketFile, bind};
 use crate::listener::handover::Role;
 use crate::listener::inherit::Inherited;
+use crate::monitor::Monitor;
 use crate::notify::webhooks::Webhooks;
 use crate::proxy::linger::DRAIN_GRACE;
 use crate::snapshot::{Snapshot, Upstream};
@@ -127,6 +129,7 @@ pub(crate) struct Control {
     keys: Arc<ArcSwap<Keyring>>,
     audit: Arc<Audit>,
     events: Arc<Bus>,
+    monitor: Arc<Monitor>,
     acme: Manager,
     webhooks: Webhooks,
     spool: Mutex<Option<spool::Running>>,
@@ -226,6 +229,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         keys: Arc::new(ArcSwap::from_pointee(keys)),
         audit: Arc::default(),
         events,
+        monitor: Arc::default(),
         acme,
         webhooks,
         spool: Mutex::default(),
@@ -248,6 +252,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         control.open_spool(&snapshot.config, spool::PATIENCE).await?;
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
+    let monitor = monitor::start(control.clone()).map_err(|error| format!("cannot start the monitor: {error}"))?;
     announce(&control, &snapshot, listeners, &admin_address)?;
     if let Some(takeover) = takeover {
         taken.claim_files();
@@ -279,6 +284,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     control.events.close();
     control.webhooks.finish(LAST_WORDS).await;
     stop_admin(&mut admin);
+    monitor.stop();
     if !control.access_log.close(LOG_CLOSE) {
         tracing::warn!("the access log did not take its last lines in time");
     }
@@ -385,6 +391,7 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         telemetry: control.telemetry.clone(),
         keys: control.keys.clone(),
         audit: control.audit.clone(),
+        monitor: control.monitor.clone(),
         backups: Arc::default(),
         events: control.events.clone(),
         event_readers: admin::events::places(),

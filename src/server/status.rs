@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use super::Control;
 use crate::admin::Source;
 use crate::admin::view::{
-    AccessLogDropped, AcmeView, CertificateView, ListenerView, MasterView, SpoolView, StatusView, UpstreamView,
+    AccessLogDropped, AcmeView, CertificateView, ListenerView, MasterView, RouteView, SpoolView, StatusView,
+    UpstreamView,
 };
 use crate::config::model;
 use crate::snapshot::Upstream;
@@ -43,10 +44,12 @@ impl Source for Control {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: snapshot.generation,
             uptime_seconds: self.started.elapsed().as_secs_f64(),
-            health_score: health_score(&snapshot.upstreams),
+            health_score: 100,
             workers: self.workers as u64,
             config_error: self.config_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             listeners: snapshot.config.listeners.iter().map(listener).collect(),
+            standing: None,
+            routes: snapshot.config.routes.iter().map(|route| route_view(route, &snapshot.config)).collect(),
             upstreams: snapshot.upstreams.iter().map(|upstream| upstream_view(upstream)).collect(),
             spool: self.store().map_or_else(SpoolView::default, |store| super::spool::view(&store)),
             access_log_dropped: AccessLogDropped { queue_full: dropped.queue_full, write_error: dropped.write_error },
@@ -79,17 +82,27 @@ impl Source for Control {
     }
 }
 
-/// The share of masters that take new requests, in the upstream where it is lowest.
-fn health_score(upstreams: &[std::sync::Arc<Upstream>]) -> u32 {
-    let score = |upstream: &std::sync::Arc<Upstream>| {
-        let usable = upstream.masters.iter().filter(|master| master.admission().tier() == Tier::Full).count();
-        u32::try_from(100 * usable / upstream.masters.len().max(1)).unwrap_or(0)
-    };
-    upstreams.iter().map(score).min().unwrap_or(100)
-}
-
 fn certificate_view(facts: Facts) -> CertificateView {
     CertificateView { name: facts.title().to_owned(), expires: facts.not_after, names: facts.dns_names }
+}
+
+fn route_view(route: &model::Route, config: &model::Config) -> RouteView {
+    RouteView {
+        name: route.name.clone(),
+        upstreams: route
+            .to
+            .upstreams()
+            .filter_map(|index| config.upstreams.get(index))
+            .map(|upstream| upstream.name.clone())
+            .collect(),
+        delivery: match route.delivery {
+            model::Delivery::Inline => "inline",
+            model::Delivery::InlineThenSpool { .. } => "inline-then-spool",
+            model::Delivery::Spool => "spool",
+        }
+        .to_owned(),
+        standing: None,
+    }
 }
 
 fn upstream_view(upstream: &Upstream) -> UpstreamView {
@@ -99,6 +112,7 @@ fn upstream_view(upstream: &Upstream) -> UpstreamView {
         strategy: upstream.settings.strategy.name().to_owned(),
         active: None,
         epoch: 0,
+        standing: None,
         masters: masters.map(|(settings, master)| master_view(settings, master)).collect(),
     }
 }

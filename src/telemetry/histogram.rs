@@ -26,6 +26,9 @@ const EDGES: [u32; EDGE_COUNT] = edges();
 /// One bucket for each edge and one for everything above the last.
 const BUCKETS: usize = EDGE_COUNT + 1;
 
+/// The number of a bucket fits a byte, with numbers to spare for other meanings.
+const _: () = assert!(BUCKETS < 250);
+
 /// The bounds that are exposed: seconds as Prometheus writes them, and the index of the edge.
 const BOUNDS: [(&str, usize); 18] = [
     ("0.0001", edge(100)),
@@ -116,6 +119,17 @@ impl Reading {
         self.sum_micros = self.sum_micros.wrapping_add(other.sum_micros);
     }
 
+    /// What was counted since an earlier reading of the same histograms.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        for (count, before) in since.buckets.iter_mut().zip(&earlier.buckets) {
+            *count = count.wrapping_sub(*before);
+        }
+        since.sum_micros = since.sum_micros.wrapping_sub(earlier.sum_micros);
+        since
+    }
+
     /// Number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -139,6 +153,12 @@ impl Reading {
     /// most 12.5 % or 10 µs more. Above 100 s it stays at 100 s. `None` when nothing was counted.
     #[must_use]
     pub fn quantile_micros(&self, q: f64) -> Option<u64> {
+        self.quantile_bucket(q).map(bucket_micros)
+    }
+
+    /// The same as a number that fits a byte; [`bucket_micros`] makes microseconds of it.
+    #[must_use]
+    pub fn quantile_bucket(&self, q: f64) -> Option<u8> {
         let count = self.count();
         if count == 0 {
             return None;
@@ -149,8 +169,7 @@ impl Reading {
             cumulative += bucket;
             cumulative >= rank
         });
-        let edge = bucket.and_then(|bucket| EDGES.get(bucket)).or(EDGES.last());
-        edge.map(|edge| u64::from(*edge))
+        bucket.and_then(|bucket| u8::try_from(bucket).ok())
     }
 
     /// For each exposed bound, how many durations were no longer.
@@ -158,6 +177,12 @@ impl Reading {
     pub fn cumulative(&self) -> [(&'static str, u64); BOUNDS.len()] {
         BOUNDS.map(|(text, edge)| (text, self.buckets.iter().take(edge + 1).sum()))
     }
+}
+
+/// Upper edge of a bucket in microseconds; 100 s for all that are beyond.
+#[must_use]
+pub fn bucket_micros(bucket: u8) -> u64 {
+    EDGES.get(usize::from(bucket)).or(EDGES.last()).map_or(0, |edge| u64::from(*edge))
 }
 
 const fn edges() -> [u32; EDGE_COUNT] {
@@ -267,6 +292,15 @@ mod tests {
                 let bound = (text.parse::<f64>().unwrap() * 1e6).round() as u64;
                 prop_assert_eq!(cumulative, durations.iter().filter(|d| **d <= bound).count() as u64, "le {}", text);
             }
+        }
+
+        #[test]
+        fn what_came_since_is_the_difference(
+            before in proptest::collection::vec(duration(), 0..50), after in proptest::collection::vec(duration(), 0..50),
+        ) {
+            let since = reading(&[before.clone(), after.clone()].concat()).since(&reading(&before));
+            prop_assert_eq!(since.buckets, reading(&after).buckets);
+            prop_assert_eq!(since.sum_micros, reading(&after).sum_micros);
         }
 
         #[test]

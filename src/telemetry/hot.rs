@@ -31,6 +31,13 @@ impl Series {
         }
         self.duration.record(duration_micros);
     }
+
+    /// Adds the present counts by status class, without looking at durations.
+    pub(super) fn add_classes(&self, classes: &mut [u64; CLASSES.len()]) {
+        for (total, cell) in classes.iter_mut().zip(&self.classes) {
+            *total = total.wrapping_add(cell.load(Ordering::Relaxed));
+        }
+    }
 }
 
 /// [`Series`] of several workers added up.

@@ -5,6 +5,8 @@
 
 pub mod access_log;
 pub mod cold;
+pub mod deliveries;
+pub mod deltas;
 pub mod escape;
 pub mod exposition;
 pub mod histogram;
@@ -33,6 +35,8 @@ pub struct Telemetry {
     pub hot: Arc<registry::Registry>,
     /// What happens seldom.
     pub cold: cold::Cold,
+    /// Deliveries of stored messages.
+    pub deliveries: deliveries::Deliveries,
     started: SystemTime,
 }
 
@@ -47,7 +51,8 @@ impl Telemetry {
         for outcome in UPGRADE_OUTCOMES {
             drop(cold.counter(&names::UPGRADES, &[outcome]));
         }
-        Ok(Self { hot: registry::Registry::new(), cold, started: SystemTime::now() })
+        let deliveries = deliveries::Deliveries::default();
+        Ok(Self { hot: registry::Registry::new(), cold, deliveries, started: SystemTime::now() })
     }
 
     /// The text of one scrape; `gauges` adds what describes the present state.

@@ -121,6 +121,13 @@ metrics! {
     HEALTH_PROBE_DURATION = Histogram "baton_health_probe_duration_seconds" ["upstream", "master"]
         "How long health probes took, whatever their outcome.";
 
+    HEALTH_SCORE = Gauge "baton_health_score" []
+        "How well it goes in all: 100 when nothing is wrong, 0 when an upstream serves nobody.";
+    UPSTREAM_HEALTH_SCORE = Gauge "baton_upstream_health_score" ["upstream"]
+        "The same for an upstream: 100 when nothing is wrong, 0 when no master can be used.";
+    LOAD_DISTRIBUTION = Gauge "baton_load_distribution_quality" ["upstream"]
+        "How evenly the load of the last minute was spread by weight: 100 when each master has its share, 0 when one has everything.";
+
     // Stored messages.
     SPOOL_PENDING = Gauge "baton_spool_pending" []
         "Messages that were accepted and are neither delivered nor dead.";

@@ -456,6 +456,12 @@ impl Master {
         })
     }
 
+    /// Failures since the last success; 0 without outlier detection.
+    #[must_use]
+    pub fn failures_in_row(&self) -> u32 {
+        self.outlier.in_row()
+    }
+
     /// A fresh connection broke or did not come about.
     fn broke(&self, now: Micros) -> Option<Transition> {
         self.policy.load().suspect_after?;

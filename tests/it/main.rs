@@ -31,6 +31,7 @@ mod limits;
 mod load;
 mod logs;
 mod mirror;
+mod monitor;
 mod overload;
 mod passage;
 mod passive;

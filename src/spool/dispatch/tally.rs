@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::events::{Bus, Event, Kind, Severity};
 use crate::spool::schedule::{Outcome, Reason, Settlement};
+use crate::telemetry::deliveries::Count;
 use crate::telemetry::registry::NONE;
 use crate::telemetry::{Telemetry, names};
 
@@ -35,8 +36,11 @@ pub struct Tally {
     bus: Arc<Bus>,
     window: Gauge,
     in_flight: Gauge,
-    attempts: RefCell<HashMap<(Rc<str>, &'static str), Counter>>,
+    attempts: RefCell<HashMap<(Rc<str>, &'static str), Attempts>>,
 }
+
+/// Attempts at a master that ended one way: as they are shown, and as the monitor reads them.
+type Attempts = (Counter, Arc<Count>);
 
 impl Tallies {
     pub fn new(telemetry: Arc<Telemetry>, bus: Arc<Bus>) -> Self {
@@ -81,10 +85,15 @@ impl Tally {
         };
         let master = master.unwrap_or(NONE);
         let mut attempts = self.attempts.borrow_mut();
-        let counter = attempts
-            .entry((master.into(), word))
-            .or_insert_with(|| self.telemetry.cold.counter(&names::DELIVERY_ATTEMPTS, &[&self.upstream, master, word]));
+        let (counter, cell) = attempts.entry((master.into(), word)).or_insert_with(|| {
+            let labels = [&*self.upstream, master, word];
+            let counter = self.telemetry.cold.counter(&names::DELIVERY_ATTEMPTS, &labels);
+            (counter, self.telemetry.deliveries.of(&self.upstream, master))
+        });
         counter.increment(1);
+        if outcome != Outcome::NotSent {
+            cell.count(outcome == Outcome::Delivered);
+        }
     }
 
     /// What became of a message is on disk.
