@@ -128,6 +128,8 @@ async fn sweep(shared: Rc<Shared>) {
         let now = clock::now();
         shared.local.load.looked(now.saturating_sub(due));
         due = now + interval;
+        // Of a worker that was kept from running, what has come meanwhile is read before its time is over.
+        tokio::task::yield_now().await;
         shared.local.sweep(now);
         sweeps += 1;
         if sweeps % SWEEPS_PER_FLUSH == 0 {

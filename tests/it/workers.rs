@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::kit::http::Client;
+use crate::kit::raw::{Raw, header};
 use crate::kit::{Baton, Config, among_others, eventually, masters};
 
 /// Requests that tell one worker from another, which only sweeps meanwhile.
@@ -141,4 +144,29 @@ async fn short_connections_do_not_upset_the_balance_of_long_ones() {
     let (owner, before) = (worker(&baton, &mut clients[0]).await, after);
     let busy = spent(&baton)[&owner] - before[&owner];
     assert!(busy > idle, "{busy} ns for {BURST} requests, {idle} ns for none");
+}
+
+#[tokio::test]
+async fn what_came_while_baton_was_kept_from_running_is_in_time() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let limits = "limits: { idle_timeout: 1s, header_timeout: 1s, body_timeout: 1s }";
+    let baton = Baton::start(&Config::of(&masters).listener(limits).workers(1)).await;
+    let whole = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+    // Where the connection is when time stands still: before a request, in its head, in its body.
+    for sent in [0, 20, whole.len() - 1] {
+        let mut client = Raw::connect(baton.address()).await;
+        client.send(whole).await;
+        let head = client.head().await;
+        client.take(header(&head, "content-length").unwrap().parse().unwrap()).await;
+        client.send(&whole[..sent]).await;
+        // So that it has been read, and a wait for the rest has begun.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        baton.process.signal(Signal::STOP);
+        client.send(&whole[sent..]).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        baton.process.signal(Signal::CONT);
+        let head = client.head_or_end().await.unwrap_or_default();
+        assert!(head.starts_with("HTTP/1.1 200 "), "after {sent} bytes: {head:?}");
+    }
 }

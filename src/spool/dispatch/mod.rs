@@ -119,7 +119,11 @@ async fn run(supplies: Supplies, report: std::sync::mpsc::SyncSender<io::Result<
         tokio::select! {
             biased;
             changed = phase.changed() => if changed.is_err() { break },
-            _ = ticks.tick() => dispatcher.sweep(),
+            _ = ticks.tick() => {
+                // What has come is read before its time is over.
+                tokio::task::yield_now().await;
+                dispatcher.sweep();
+            }
             () = ended.some() => dispatcher.take_up_ended(),
             () = turned.notified() => dispatcher.release(),
             event = events.recv() => match event {
