@@ -105,6 +105,7 @@ pub enum ClientEnd {
     Gone,
     TooSlow,
     TooLarge,
+    TrailersTooLarge,
     Malformed,
 }
 
@@ -179,6 +180,7 @@ impl End {
             Self::Client(ClientEnd::Gone) => "client-gone",
             Self::Client(ClientEnd::TooSlow) => "body-timeout",
             Self::Client(ClientEnd::TooLarge) => "body-too-large",
+            Self::Client(ClientEnd::TrailersTooLarge) => "header-too-large",
             Self::Client(ClientEnd::Malformed) => "malformed-body",
             Self::NoMaster => "no-master",
             Self::QueueFull => "queue-full",
@@ -200,6 +202,9 @@ impl End {
             Self::Client(ClientEnd::TooLarge) => {
                 Problem::new(413, "the request body is larger than this listener takes")
             }
+            Self::Client(ClientEnd::TrailersTooLarge) => {
+                Problem::new(431, "the trailers of the request are larger than is taken here")
+            }
             Self::Client(ClientEnd::Malformed) => Problem::new(400, "malformed chunked request body"),
             Self::NoMaster => Problem::new(503, "no master is available").retry_after(1),
             Self::QueueFull => Problem::new(503, "every available master is busy and its queue is full").retry_after(1),
@@ -220,6 +225,7 @@ impl End {
         Some(match self {
             Self::Client(ClientEnd::TooSlow) => Refusal::BodyTimeout,
             Self::Client(ClientEnd::TooLarge) => Refusal::BodyTooLarge,
+            Self::Client(ClientEnd::TrailersTooLarge) => Refusal::HeaderTooLarge,
             Self::Client(ClientEnd::Malformed) => Refusal::Malformed,
             Self::NoMaster => Refusal::NoMaster,
             Self::QueueFull => Refusal::QueueFull,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::kit::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, frame, literal,
+    SETTINGS, STATUS_200, WINDOW_UPDATE, frame, literal,
 };
 use crate::kit::h2::{Client, answer, get, post};
 use crate::kit::raw::RawMaster;
@@ -197,19 +197,26 @@ async fn a_header_that_is_too_large_is_answered_and_counted_as_that_and_nothing_
     let masters = masters(["a"]).await;
     let baton = Baton::start(&Config::of(&masters).listener("limits: { header_bytes: 4KiB }")).await;
     let mut client = Frames::connect(baton.address()).await;
-    let large = [GET, &literal(b"x-large", &[b'x'; 5_000])].concat();
+    // Beyond 32 KiB a header is not even remembered.
+    let field = literal(b"x-large", &[b'x'; 12_000]);
     for (stream, flags) in [(1, END_STREAM), (3, 0)] {
-        client.write(&request(stream, flags, &large)).await;
+        client.send(HEADERS, flags, stream, &[GET, &field].concat()).await;
+        client.send(CONTINUATION, 0, stream, &field).await;
+        client.send(CONTINUATION, END_HEADERS, stream, &field).await;
         let head = client.expect(HEADERS).await;
         assert_eq!((head.stream, head.flags), (stream, END_HEADERS | END_STREAM));
         if flags == 0 {
             assert_eq!(client.expect(RST_STREAM).await.stream, stream);
         }
     }
-    client.write(&request(5, END_STREAM, GET)).await;
+    client.write(&request(5, END_STREAM, &[GET, &literal(b"x-large", &[b'x'; 5_000])].concat())).await;
     assert_eq!(client.expect(HEADERS).await.stream, 5);
+    let said = client.expect(DATA).await;
+    assert!(String::from_utf8_lossy(&said.payload).contains("larger than this listener takes"), "{said:?}");
+    client.write(&request(7, END_STREAM, GET)).await;
+    assert_eq!(client.expect(HEADERS).await.stream, 7);
     let counted = async |reason| baton.metric("baton_refused_total", &[("reason", reason)]).await;
-    assert_eq!((counted("header-too-large").await, counted("protocol-error").await), (2.0, 0.0));
+    assert_eq!((counted("header-too-large").await, counted("protocol-error").await), (3.0, 0.0));
     assert_eq!(baton.master("a").await["requests"], 1);
 }
 
@@ -290,4 +297,39 @@ fn peak(baton: &Baton) -> u64 {
     let status = std::fs::read_to_string(baton.process.proc("status")).expect("a running process has a status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells it");
     1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB")
+}
+
+#[tokio::test]
+async fn trailers_that_are_too_large_end_their_own_request_and_are_counted() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let baton = Baton::start(&Config::of(&masters)).await;
+    let mut client = Frames::connect(baton.address()).await;
+    let large = |bytes: usize| literal(b"x-large", &vec![b'l'; bytes]);
+    let small = literal(b"x-small", b"s");
+    // An entry of the table of 4000 bytes, named ten times.
+    let entry = [&[0x40, 1, b'b', 0x7f, 0xa1, 0x1e][..], &[b'b'; 4_000], &[0xbe; 10]].concat();
+    let cases = [
+        ("as large as they may be", vec![small.clone(), large(8_000)], true),
+        ("too large", vec![small.clone(), large(9_000)], false),
+        ("so large that one of them is left out", vec![small.clone(), large(40_000), small.clone()], false),
+        ("more than comes over the wire", vec![small.clone(), entry], false),
+        ("none", vec![], true),
+    ];
+    for (stream, (what, fields, taken)) in (1..).step_by(2).zip(cases) {
+        client.send(HEADERS, END_HEADERS, stream, POST).await;
+        client.send(DATA, 0, stream, b"hello").await;
+        let block = fields.concat();
+        let (first, rest) = block.split_at(block.len().min(16_000));
+        let end = |last: bool| if last { END_HEADERS } else { 0 };
+        client.send(HEADERS, END_STREAM | end(rest.is_empty()), stream, first).await;
+        for piece in rest.chunks(12_000) {
+            client.send(CONTINUATION, end(piece.len() < 12_000), stream, piece).await;
+        }
+        let answer = client.expect(HEADERS).await;
+        assert_eq!((answer.stream, answer.payload.starts_with(STATUS_200)), (stream, taken), "{what}: {answer:?}");
+        while client.expect(DATA).await.flags & END_STREAM == 0 {}
+    }
+    assert_eq!(baton.metric("baton_refused_total", &[("reason", "header-too-large")]).await, 3.0);
+    assert_eq!(baton.metric("baton_requests_total", &[("code", "4xx")]).await, 3.0);
 }

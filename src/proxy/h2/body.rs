@@ -9,8 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use http::HeaderMap;
 
 use super::head;
+use super::io::Wire;
 use crate::clock::{self, Micros};
 use crate::exchange::load::Load;
 use crate::exchange::{ClientEnd, Part, Requester};
@@ -22,6 +24,13 @@ use crate::proxy::http::upload::UploadLimits;
 use crate::proxy::intake::hold::hold;
 use crate::proxy::replay::Replay;
 use crate::upstream::connection::Pool;
+
+/// Trailers of a request, counted as header lists are (RFC 9113 section 6.5.2). It is so far below the crate's limit that what it
+/// leaves out of them is one field, whose bytes are more than [`TRAILERS_BLOCK_MAX`] even if every one takes five bits and its
+/// name comes from the table of header fields: the meter has seen that.
+///
+/// [`TRAILERS_BLOCK_MAX`]: super::meter::TRAILERS_BLOCK_MAX
+pub const TRAILERS_BYTES_MAX: usize = 8 * 1024;
 
 /// The request that is being answered.
 #[derive(Debug)]
@@ -43,6 +52,7 @@ pub enum Body {
 #[derive(Debug)]
 pub struct Upload {
     from: RecvStream,
+    wire: Rc<Wire>,
     outgoing: Replay,
     trailers: Vec<u8>,
     ended: bool,
@@ -55,10 +65,23 @@ pub struct Upload {
 
 impl Upload {
     #[must_use]
-    pub fn new(from: RecvStream, limits: UploadLimits, load: Rc<Load>) -> Self {
+    pub fn new(from: RecvStream, wire: Rc<Wire>, limits: UploadLimits, load: Rc<Load>) -> Self {
         let UploadLimits { body_max, keep_max, pace } = limits;
-        let outgoing = Replay::new(keep_max, load);
-        Self { from, outgoing, trailers: Vec::new(), ended: false, received: 0, body_max, pace, waiting_since: None }
+        let (outgoing, trailers) = (Replay::new(keep_max, load), Vec::new());
+        Self { from, wire, outgoing, trailers, ended: false, received: 0, body_max, pace, waiting_since: None }
+    }
+
+    /// Takes the trailers in.
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), ClientEnd> {
+        let trailers = trailers.unwrap_or_default();
+        let size: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        let stream = self.from.stream_id().as_u32();
+        if size > TRAILERS_BYTES_MAX || self.wire.meter.borrow().has_large_trailers(stream) {
+            return Err(ClientEnd::TrailersTooLarge);
+        }
+        h2_fields::write_trailers(&trailers, &mut self.trailers);
+        self.ended = true;
+        Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part<'_>, ClientEnd>> {
@@ -79,10 +102,7 @@ impl Upload {
                 }
                 None => {
                     let trailers = ready!(self.from.poll_trailers(cx)).map_err(|_| ClientEnd::Gone)?;
-                    if let Some(trailers) = trailers {
-                        h2_fields::write_trailers(&trailers, &mut self.trailers);
-                    }
-                    self.ended = true;
+                    self.end(trailers)?;
                 }
             }
         }

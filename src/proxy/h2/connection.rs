@@ -32,6 +32,10 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is taken from a master for one stream ahead of what the client's connection takes.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The least limit of header lists in the crate, on which that of trailers depends; a lower one for heads is held where they are
+/// written.
+const HEADER_LIST_MIN: u32 = 32 * 1024;
+
 /// Streams reset by the client before they were looked at; whoever goes beyond is not served any more (CVE-2023-44487).
 const RESET_BEFORE_ACCEPT_MAX: usize = 20;
 
@@ -39,7 +43,6 @@ const RESET_BEFORE_ACCEPT_MAX: usize = 20;
 #[derive(Debug)]
 pub struct Connection {
     trunk: Rc<Trunk>,
-    wire: Rc<Wire>,
     watched: Watched<Pool>,
     tenure: Tenure,
 }
@@ -72,8 +75,9 @@ impl Connection {
     ) -> Self {
         let https = carrier.is_tls();
         let (open, emptied) = (Cell::new(0), Notify::new());
-        let trunk = Rc::new(Trunk { shared, entrance, peer, https, open, emptied });
-        Self { trunk, wire: Rc::new(Wire::new(carrier, early)), watched, tenure }
+        let wire = Rc::new(Wire::new(carrier, early));
+        let trunk = Rc::new(Trunk { shared, wire, entrance, peer, https, open, emptied });
+        Self { trunk, watched, tenure }
     }
 
     /// Answers requests until the connection ends and every stream with it.
@@ -84,7 +88,7 @@ impl Connection {
         let (limits, settings) = (listener.limits.clone(), listener.http2.clone());
         drop(generation);
         self.watched.arm(clock::now().saturating_add(clock::micros(limits.header_timeout)));
-        let handshake = builder(&settings, &limits).handshake(Io(self.wire.clone()));
+        let handshake = builder(&settings, &limits).handshake(Io(self.trunk.wire.clone()));
         match self.watched.guard(handshake).await {
             Ok(Ok(mut connection)) => self.serve(&mut connection, &limits).await,
             Ok(Err(error)) if error.is_io() => {}
@@ -92,7 +96,7 @@ impl Connection {
             Err(_) => self.refused(Refusal::HeaderTimeout, 1),
         }
         self.count_told();
-        linger(&self.wire.stream, &self.watched).await;
+        linger(&self.trunk.wire.stream, &self.watched).await;
         while self.trunk.open.get() > 0 {
             self.trunk.emptied.notified().await;
         }
@@ -133,11 +137,11 @@ impl Connection {
             self.count_told();
             match polled {
                 Poll::Ready(Some(Ok(opened))) => {
-                    self.wire.meter.borrow_mut().took(opened.1.stream_id().as_u32());
+                    self.trunk.wire.meter.borrow_mut().took(opened.1.stream_id().as_u32());
                     return Poll::Ready(Some(opened));
                 }
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
-                Poll::Pending if self.wire.meter.borrow().is_flooded() && !clocks.condemned => {
+                Poll::Pending if self.trunk.wire.meter.borrow().is_flooded() && !clocks.condemned => {
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     clocks.condemned = true;
                     clocks.leaving = Some(clock::now().saturating_add(clock::micros(LINGER)));
@@ -146,7 +150,7 @@ impl Connection {
                 Poll::Pending => break,
             }
         }
-        if self.wire.meter.borrow().is_within() != clocks.within_since.is_some() {
+        if self.trunk.wire.meter.borrow().is_within() != clocks.within_since.is_some() {
             clocks.within_since = if clocks.within_since.is_some() { None } else { Some(clock::now()) };
             self.arm(clocks, limits);
         }
@@ -197,7 +201,7 @@ impl Connection {
 
     /// Counts what the client was told on the wire about frames that break the protocol.
     fn count_told(&self) {
-        let told = self.wire.meter.borrow_mut().take_told();
+        let told = self.trunk.wire.meter.borrow_mut().take_told();
         self.refused(Refusal::ProtocolError, told.violations);
         self.refused(Refusal::Flood, told.calmed);
         self.refused(Refusal::HeaderTooLarge, told.oversized);
@@ -216,7 +220,7 @@ fn builder(settings: &Http2, limits: &ListenerLimits) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(settings.max_concurrent_streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX).max(HEADER_LIST_MIN))
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(RESET_BEFORE_ACCEPT_MAX)
         // Counted over a whole life, by which every connection that lives for days would die; the meter counts them by rate.

@@ -25,6 +25,8 @@ enum Asked {
 pub enum Unfit {
     /// With what is wrong.
     Malformed(&'static str),
+    /// Longer than the listener's limit.
+    TooLarge,
     /// Extended CONNECT for something else.
     Protocol,
 }

@@ -5,6 +5,8 @@
 //! connection's own expense, and a stream that is reset costs a master its work and the client nothing. All have a budget
 //! here, and whoever spends it loses the connection.
 
+use std::collections::VecDeque;
+
 use crate::clock::Micros;
 
 /// PING, SETTINGS, PRIORITY and frames of unknown kinds: a client that measures its bandwidth, as gRPC does, sends some
@@ -29,6 +31,13 @@ const FAULTS: Rate = Rate { burst: 100, per_second: 10 };
 /// Header blocks read before all that there is to say has been written: as many as the streams that may be open have, with
 /// their trailers, and room. The `h2` crate remembers each stream that it has to reset until the client has been told.
 const BLOCKS_UNANSWERED_MAX: u32 = 512;
+
+/// Trailers whose block is larger than this, as it comes, are noted: the crate leaves out of a header list what goes beyond its
+/// limit, and says so for requests only. See [`super::body::TRAILERS_BYTES_MAX`].
+pub const TRAILERS_BLOCK_MAX: u32 = 12 * 1024;
+
+/// Streams with such trailers that are remembered, the newest ones. What they send is looked at as soon as it comes.
+const LARGE_TRAILERS_MAX: usize = 64;
 
 const PREFACE_BYTES: u32 = 24;
 const HEADER_BYTES: usize = 9;
@@ -72,6 +81,13 @@ pub struct Meter {
     oversized: u32,
     /// Between HEADERS without END_HEADERS and the CONTINUATION that has it.
     in_block: bool,
+    /// Bytes of the header block at hand.
+    block: u32,
+    /// The last stream that the client opened.
+    opened: u32,
+    /// The header block at hand is one of trailers.
+    is_trailers: bool,
+    large_trailers: VecDeque<u32>,
     flooded: bool,
     told: Told,
 }
@@ -100,6 +116,10 @@ impl Default for Meter {
             taken: 0,
             oversized: 0,
             in_block: false,
+            block: 0,
+            opened: 0,
+            is_trailers: false,
+            large_trailers: VecDeque::new(),
             flooded: false,
             told: Told::default(),
         }
@@ -110,11 +130,21 @@ impl Meter {
     /// Counts bytes from the client. Once a budget is spent, [`Meter::is_flooded`].
     pub fn read(&mut self, bytes: &[u8], now: Micros) {
         let Self { incoming, control, windows, resets, in_block, blocks_unanswered, flooded, .. } = self;
+        let Self { block, opened, is_trailers, large_trailers, .. } = self;
         incoming.feed(bytes, |frame| {
             let paid = match frame.kind {
                 kind::HEADERS | kind::CONTINUATION => {
+                    if frame.kind == kind::HEADERS {
+                        (*block, *is_trailers) = (0, frame.stream <= *opened);
+                        *opened = frame.stream.max(*opened);
+                    }
+                    *block = block.saturating_add(frame.length);
                     *in_block = frame.flags & END_HEADERS == 0;
                     *blocks_unanswered += u32::from(!*in_block);
+                    if !*in_block && *is_trailers && *block > TRAILERS_BLOCK_MAX {
+                        large_trailers.truncate(LARGE_TRAILERS_MAX - 1);
+                        large_trailers.push_front(frame.stream);
+                    }
                     true
                 }
                 kind::DATA => true,
@@ -164,6 +194,12 @@ impl Meter {
     /// The request of this stream is Baton's to answer.
     pub fn took(&mut self, stream: u32) {
         self.taken = stream;
+    }
+
+    /// Whether the trailers of this stream may have been too large for the crate.
+    #[must_use]
+    pub fn has_large_trailers(&self, stream: u32) -> bool {
+        self.large_trailers.contains(&stream)
     }
 
     /// Whether the client sent more than anybody has reason to.
@@ -404,6 +440,23 @@ mod tests {
         meter.wrote(&answer, 0);
         meter.wrote(&frame(kind::RST_STREAM, 0, &1u32.to_be_bytes()), 0);
         assert_eq!(meter.take_told(), Told { oversized: 1, ..Told::default() });
+    }
+
+    #[test]
+    fn a_large_block_is_noted_for_trailers_only() {
+        let block = |stream: u8, flags: u8, kind: u8, bytes: usize| {
+            let mut frame = frame(kind, flags, &vec![0; bytes]);
+            frame[8] = stream;
+            frame
+        };
+        let (mut meter, half) = (begun(), TRAILERS_BLOCK_MAX as usize / 2);
+        meter.read(&block(1, END_HEADERS, kind::HEADERS, 2 * half + 1), 0);
+        meter.read(&block(3, END_HEADERS, kind::HEADERS, 10), 0);
+        meter.read(&block(3, END_HEADERS, kind::HEADERS, 2 * half), 0);
+        assert!(!meter.has_large_trailers(1) && !meter.has_large_trailers(3));
+        meter.read(&block(1, 0, kind::HEADERS, half), 0);
+        meter.read(&block(1, END_HEADERS, kind::CONTINUATION, half + 1), 0);
+        assert!(meter.has_large_trailers(1) && !meter.has_large_trailers(3));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use h2::{Reason, RecvStream};
 use tokio::sync::Notify;
 
 use super::body::{Asking, Body, Upload, poll_data};
+use super::io::Wire;
 use super::{head, respond, websocket};
 use crate::clock::{self, Micros};
 use crate::config::model::ListenerLimits;
@@ -40,6 +41,7 @@ const KEY_DIGITS: usize = 21;
 #[derive(Debug)]
 pub struct Trunk {
     pub shared: Rc<Shared>,
+    pub wire: Rc<Wire>,
     pub entrance: Rc<Entrance>,
     pub peer: Peer,
     pub https: bool,
@@ -110,7 +112,9 @@ impl Stream {
         let Trunk { shared, peer, https, .. } = &*self.trunk;
         let mut raw = std::mem::take(&mut scratch.out);
         raw.clear();
-        let written = write_head(request, shared, &mut raw);
+        let header_bytes = generation.snapshot.config.listeners[position].limits.header_bytes;
+        let written = write_head(request, shared, &mut raw)
+            .and(if raw.len() > header_bytes { Err(head::Unfit::TooLarge) } else { Ok(()) });
         let prepared = match written {
             Ok(()) => {
                 let (ids, logged) = (&shared.local.ids, shared.log.is_on());
@@ -120,6 +124,10 @@ impl Stream {
                 scratch.clear();
                 let (problem, counted) = match unfit {
                     head::Unfit::Malformed(detail) => (Problem::new(400, detail), Refusal::Malformed),
+                    head::Unfit::TooLarge => {
+                        let detail = "the request head is larger than this listener takes";
+                        (Problem::new(431, detail), Refusal::HeaderTooLarge)
+                    }
                     head::Unfit::Protocol => {
                         let detail = "the only protocol that a CONNECT request may ask for here is websocket";
                         (Problem::new(501, detail), Refusal::Unsupported)
@@ -226,7 +234,8 @@ impl Stream {
                 let retry = &course.generation.upstreams[prepared.upstream].shared.settings.retry;
                 let keep_max = if prepared.webhook { 0 } else { retry.body_bytes };
                 let limits = UploadLimits { body_max: course.limits.body_bytes, keep_max, pace };
-                return Ok(Body::Passing(Upload::new(from, limits, self.trunk.shared.local.load.clone())));
+                let (wire, load) = (self.trunk.wire.clone(), self.trunk.shared.local.load.clone());
+                return Ok(Body::Passing(Upload::new(from, wire, limits, load)));
             }
         };
         // What is only announced takes no memory.
