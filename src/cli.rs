@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::config;
 use crate::server::{self, Failure, Replaces};
 use crate::spool::store;
-use crate::{admin, ctl, demo, sample};
+use crate::{admin, audit, ctl, demo, sample};
 
 const EXIT_CODES: &str = "Exit codes: 0 well, 1 failed at run time, 2 wrong usage or configuration.";
 
@@ -83,11 +83,27 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Look at an audit trail on disk, while Baton runs or not
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Ask a running Baton, or have it do something
     Ctl(ctl::Args),
     /// Become another command that ends with its parent
     #[command(hide = true)]
     Tether(demo::tether::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no record was changed, removed or added
+    Verify {
+        /// `audit` below `state.path`, or files of it, the oldest first
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Does what the command line says.
@@ -113,6 +129,7 @@ pub fn main() -> ExitCode {
         }
         Command::Restore { file, config, replace } => restore(&file, &config, replace),
         Command::Token { role, name, ttl, config } => token(role, name, ttl, &config),
+        Command::Audit(AuditCommand::Verify { paths, json }) => verify(paths, json),
         Command::Ctl(args) => ctl::main(args),
         Command::Schema => {
             say(&mut std::io::stdout(), &config::schema());
@@ -206,6 +223,26 @@ fn restore(file: &Path, path: &Path, replace: bool) -> ExitCode {
         }
         Err(error) => {
             say(&mut std::io::stderr(), &format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verify(paths: Vec<PathBuf>, json: bool) -> ExitCode {
+    let mut all = Vec::new();
+    for path in paths {
+        match if path.is_dir() { audit::files::files(&path) } else { Ok(vec![path.clone()]) } {
+            Ok(files) => all.extend(files),
+            Err(error) => {
+                say(&mut std::io::stderr(), &format!("error: {}: {error}", path.display()));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    match audit::files::survey(&all) {
+        Ok(survey) => ctl::answer(ctl::audit::verified(&admin::audit::view(survey)), json),
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("error: the audit trail cannot be read: {error}"));
             ExitCode::FAILURE
         }
     }

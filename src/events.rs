@@ -66,6 +66,8 @@ kinds! {
     SpoolRoom "spool-room"
     SpoolFailed "spool-failed"
     DeadLetters "dead-letters"
+    AuditFailed "audit-failed"
+    AuditDamaged "audit-damaged"
     CertificateIssued "certificate-issued"
     CertificateFailed "certificate-failed"
     CertificateExpiring "certificate-expiring"

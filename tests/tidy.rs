@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "pure cores",
         &[
             "acme/schedule",
+            "audit/chain",
             "balance",
             "config",
             "exchange/budget",

@@ -3,25 +3,22 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use hyper::body::Frame;
+use axum::http::{StatusCode, header};
+use axum::response::Response;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::AdminState;
 use super::access::Caller;
 use super::problem::Problem;
 use super::role::Role;
 use super::spool::store;
+use super::{AdminState, stream};
 use crate::audit::{Entry, Outcome};
 use crate::spool::store::{Store, Summary};
 
@@ -62,7 +59,7 @@ pub async fn backup(
     let directory = state.state_path.clone();
     let made = tokio::task::spawn_blocking(move || make(&store, &directory)).await;
     let made = made.unwrap_or_else(|_| Err("the copy could not be made".to_owned()));
-    state.audit.record(&Entry {
+    let written = state.audit.record(&Entry {
         who: &caller.name,
         role: caller.role.map(Role::word),
         from: &caller.peer.to_string(),
@@ -76,15 +73,15 @@ pub async fn backup(
             Err(error) => Outcome::Failed(error.clone()),
         },
     });
+    written.wait().await;
     let (file, summary) = made.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
     let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         send(file, &sender);
         drop(turn);
     });
-    let mut response = Body::new(Chunks(chunks)).into_response();
+    let mut response = stream::response("application/octet-stream", chunks);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_LENGTH, summary.bytes.into());
     headers.insert(PENDING, summary.pending.into());
     headers.insert(DEAD_LETTERS, summary.dead.into());
@@ -117,17 +114,5 @@ fn send(mut file: File, to: &mpsc::Sender<std::io::Result<Bytes>>) {
         if to.blocking_send(Ok(chunk.into())).is_err() {
             return;
         }
-    }
-}
-
-/// What is read of the copy, as a body.
-struct Chunks(mpsc::Receiver<std::io::Result<Bytes>>);
-
-impl hyper::body::Body for Chunks {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
 }

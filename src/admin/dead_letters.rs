@@ -89,7 +89,7 @@ async fn change(
             Ok(answer) => answer.await.unwrap_or(Err(Refused::Closed)),
             Err(refused) => Err(refused),
         };
-        state.audit.record(&Entry {
+        let written = state.audit.record(&Entry {
             who: &caller.name,
             role: caller.role.map(Role::word),
             from: &caller.peer.to_string(),
@@ -103,6 +103,7 @@ async fn change(
                 Err(error) => Outcome::Failed(error.to_string()),
             },
         });
+        written.wait().await;
         outcome
     });
     let outcome = done.await.unwrap_or(Err(Refused::Closed));

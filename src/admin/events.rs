@@ -4,26 +4,24 @@
 //! its data is a number that the next request may give, so a client that filters does not come back to what it has
 //! passed over.
 
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use hyper::body::Frame;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::AdminState;
 use super::problem::Problem;
 use super::query::{Parameters, limit, wrong};
 use super::view::Page;
+use super::{AdminState, stream};
 use crate::events::{Bus, Event, Kind, Next};
 
 /// Streams at once; half of the connections stay for everything else.
@@ -56,7 +54,7 @@ pub struct RecentQuery {
 }
 
 /// `GET /api/v1/events`.
-pub async fn stream(
+pub async fn follow(
     State(state): State<Arc<AdminState>>,
     Parameters(query): Parameters<StreamQuery>,
     headers: HeaderMap,
@@ -79,10 +77,7 @@ pub async fn stream(
         feed(&bus, after, &kinds, &sender).await;
         drop(place);
     });
-    let mut response = Body::new(Pieces(pieces)).into_response();
-    let kind = HeaderValue::from_static("text/event-stream");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    Ok(stream::response("text/event-stream", pieces))
 }
 
 /// `GET /api/v1/events/recent`.
@@ -123,14 +118,14 @@ impl Kinds {
 }
 
 /// Writes a stream until the client has gone, the bus is closed, or the time is over.
-async fn feed(bus: &Arc<Bus>, after: Option<u64>, kinds: &Kinds, to: &mpsc::Sender<Bytes>) {
+async fn feed(bus: &Arc<Bus>, after: Option<u64>, kinds: &Kinds, to: &mpsc::Sender<io::Result<Bytes>>) {
     let mut reader = bus.read(after);
     let end = Instant::now() + STREAM_MAX;
     // Sent at once, so that a client knows that it is connected, and from where to go on.
     let mut piece = format!("retry: {RETRY_MILLIS}\nid: {}\n\n", reader.position());
     loop {
         // One that does not read is found out by its connection's age.
-        if to.send(piece.into()).await.is_err() {
+        if to.send(Ok(piece.into())).await.is_err() {
             return;
         }
         let beat = Instant::now() + HEARTBEAT;
@@ -157,16 +152,4 @@ fn message(event: &Event) -> String {
 
 fn missed(count: Option<u64>, position: u64) -> String {
     format!("id: {position}\nevent: missed\ndata: {}\n\n", json!({ "missed": count }))
-}
-
-/// What is written, as a body.
-struct Pieces(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }
 }

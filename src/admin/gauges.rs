@@ -19,6 +19,10 @@ pub fn write(status: &StatusView, events: &Bus, out: &mut Exposition) {
     dropped.integer(&["queue-full"], status.access_log_dropped.queue_full);
     dropped.integer(&["write-error"], status.access_log_dropped.write_error);
 
+    let audit = &status.audit;
+    out.family(&names::AUDIT_LOST).integer(&[], audit.lost);
+    out.family(&names::AUDIT_FAILED).integer(&[], u64::from(audit.error.is_some()));
+    out.family(&names::AUDIT_DAMAGED).integer(&[], u64::from(audit.damage.is_some()));
     let spool = &status.spool;
     out.family(&names::SPOOL_PENDING).integer(&[], spool.pending);
     out.family(&names::SPOOL_OLDEST).float(&[], spool.oldest_seconds);

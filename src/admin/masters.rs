@@ -24,7 +24,7 @@ pub async fn set_operator_state(
 ) -> Result<Json<OperatorStateSet>, Problem> {
     let reason = reason_of(asked.reason.as_deref())?;
     let done = state.operations.set_operator_state(&upstream, &master, asked.state);
-    state.audit.record(&Entry {
+    let written = state.audit.record(&Entry {
         who: &caller.name,
         role: caller.role.map(Role::word),
         from: &caller.peer.to_string(),
@@ -38,6 +38,7 @@ pub async fn set_operator_state(
             Err(error) => Outcome::Refused(error.to_string()),
         },
     });
+    written.wait().await;
     match done {
         Ok(before) => {
             if before != asked.state {

@@ -4,6 +4,7 @@
 //! [`table`] lists every path with what it needs, [`access`] decides who may, and each resource has a file of its own.
 
 mod access;
+pub mod audit;
 pub mod backup;
 mod body;
 mod dead_letters;
@@ -18,6 +19,7 @@ pub mod role;
 mod server;
 mod spool;
 mod state;
+mod stream;
 pub mod table;
 pub mod token;
 mod trends;

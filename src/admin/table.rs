@@ -11,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 
+use super::audit;
 use super::problem::Problem;
 use super::role::{Need, Role};
 use super::{AdminState, access, backup, dead_letters, events, masters, page, spool, state, trends};
@@ -51,8 +52,11 @@ pub fn endpoints() -> Vec<Endpoint> {
             OPERATOR,
             on(MethodFilter::POST, masters::set_operator_state),
         ),
-        read("/api/v1/events", VIEWER, get(events::stream)),
+        read("/api/v1/events", VIEWER, get(events::follow)),
         read("/api/v1/events/recent", VIEWER, get(events::recent)),
+        read("/api/v1/audit", VIEWER, get(audit::list)),
+        read("/api/v1/audit/verify", VIEWER, get(audit::verify)),
+        read("/api/v1/audit/export", VIEWER, get(audit::export)),
         read("/api/v1/spool", VIEWER, get(spool::summary)),
         read("/api/v1/spool/messages", VIEWER, get(spool::messages)),
         read("/api/v1/dead-letters", VIEWER, get(dead_letters::list)),

@@ -65,6 +65,7 @@ impl Source for Fixed {
             }],
             spool: SpoolView::default(),
             access_log_dropped: AccessLogDropped { queue_full: 7, write_error: 0 },
+            audit: view::AuditView::default(),
         }
     }
 

@@ -3,11 +3,13 @@
 //! Apart from the types inside, so that those can change while clients keep working. Fields are added, never renamed or
 //! removed; a client ignores those it does not know.
 
+mod audit;
 mod spool;
 mod standing;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::*;
 pub use spool::*;
 pub use standing::*;
 
@@ -37,6 +39,8 @@ pub struct StatusView {
     pub upstreams: Vec<UpstreamView>,
     pub spool: SpoolView,
     pub access_log_dropped: AccessLogDropped,
+    #[serde(default)]
+    pub audit: AuditView,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

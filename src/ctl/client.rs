@@ -132,6 +132,20 @@ impl Client {
         Err(self.refused(head.status, &answer.to_bytes()))
     }
 
+    /// Writes the answer of a GET where it is told to, as it comes. A reader that has gone away wants no more of it.
+    pub async fn copy(&self, path: &str, into: &mut impl io::Write) -> Result<(), Failure> {
+        let mut body = self.open(path).await?;
+        while let Some(frame) = body.frame().await {
+            let broken = |error| Failure::Failed(format!("{}: the answer broke off: {error}", self.target));
+            if let Ok(data) = frame.map_err(broken)?.into_data()
+                && into.write_all(&data).is_err()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the answer of a POST without a body where it is told to, as it comes.
     pub async fn download(&self, path: &str, into: &mut impl io::Write) -> Result<Download, Failure> {
         let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));

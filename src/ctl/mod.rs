@@ -2,6 +2,7 @@
 //!
 //! Each group of commands is a file that turns an answer into text for people; `--json` prints the answer as it came.
 
+pub mod audit;
 mod backup;
 mod client;
 mod dead_letters;
@@ -61,6 +62,8 @@ enum Command {
     /// Messages that were given up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Show who changed what
+    Audit(audit::Args),
     /// Follow what happens
     Events(events::Args),
     /// Copy everything that is stored to a file, while Baton runs
@@ -85,7 +88,7 @@ impl fmt::Display for Failure {
 }
 
 /// What a command prints: the value as JSON, or the text.
-struct Answer {
+pub struct Answer {
     json: serde_json::Value,
     text: String,
 }
@@ -106,6 +109,12 @@ pub fn main(args: Args) -> ExitCode {
         .build()
         .map_err(|error| Failure::Failed(format!("cannot make an event loop: {error}")))
         .and_then(|runtime| runtime.block_on(run(args)));
+    answer(done, json)
+}
+
+/// Prints what came of a command, as text or JSON, and gives the exit code.
+#[must_use]
+pub fn answer(done: Result<Answer, Failure>, json: bool) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     // A reader that has gone away wants to hear no more.
     match done {
@@ -141,6 +150,7 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Maintenance(args) => masters::run(&client, &args, OperatorState::Maintenance).await,
         Command::Spool(args) => spool::run(&client, &args).await,
         Command::DeadLetters(command) => dead_letters::run(&client, &command).await,
+        Command::Audit(args) => audit::run(&client, &args).await,
         Command::Events(args) => events::run(&client, &args, json).await,
         Command::Backup(args) => backup::run(&client, &args).await,
     }

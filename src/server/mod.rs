@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use crate::acme::manager::Manager;
 use crate::admin::token::Keyring;
 use crate::admin::{self, AdminState};
-use crate::audit::Audit;
+use crate::audit::{Audit, Author};
 use crate::config::{self, Diagnostics, Loaded, model};
 use crate::events::{Bus, Event, Kind, Severity};
 use crate::health::checker::{Checker, MonitoredMaster};
@@ -211,6 +211,8 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     acme.update(&snapshot.config);
     let webhooks = Webhooks::new(tokio::runtime::Handle::current(), events.clone(), telemetry.clone());
     webhooks.update(&snapshot.config.event_webhooks);
+    let audit = Audit::start(&snapshot.config.state_path, takeover.is_some(), events.clone());
+    let audit = audit.map_err(|error| format!("cannot start the audit trail: {error}"))?;
     let control = Arc::new(Control {
         path: path.to_owned(),
         published,
@@ -227,7 +229,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         config_error: Mutex::default(),
         expiry: Mutex::default(),
         keys: Arc::new(ArcSwap::from_pointee(keys)),
-        audit: Arc::default(),
+        audit: Arc::new(audit),
         events,
         monitor: Arc::default(),
         acme,
@@ -249,6 +251,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         Signals { hangup, terminate: caught(SignalKind::terminate())?, interrupt: caught(SignalKind::interrupt())? };
     if let Some(takeover) = &mut takeover {
         takeover.ready(taken.numbers.clone()).await?;
+        control.audit.resume();
         control.open_spool(&snapshot.config, spool::PATIENCE).await?;
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
@@ -283,6 +286,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     stop(&control, &phase, workers, patience, grace).await;
     control.events.close();
     control.webhooks.finish(LAST_WORDS).await;
+    control.audit.release().await;
     stop_admin(&mut admin);
     monitor.stop();
     if !control.access_log.close(LOG_CLOSE) {
@@ -511,11 +515,11 @@ async fn watch_over(
                 if let Err(error) = control.access_log.reopen() {
                     tracing::error!(%error, "cannot reopen the access log");
                 }
-                files.follow(control.reload(true).await);
+                files.follow(control.reload(&Author::own("signal"), true).await);
                 control.acme.retry();
                 control.supervisor.ready(control.published.load().generation);
             }
-            () = files.changed() => files.follow(control.reload(false).await),
+            () = files.changed() => files.follow(control.reload(&Author::own("file"), false).await),
             _ = upkeep.tick() => {
                 control.upkeep();
                 control.take_back_spool(Duration::ZERO).await;
@@ -547,6 +551,7 @@ async fn stop(
     grace: Duration,
 ) {
     control.stopping.store(true, Ordering::Release);
+    control.audit_process("process.stop");
     control.events.publish(Event::new(Kind::ProcessStopping, Severity::Info, "this process is stopping"));
     if patience == Duration::ZERO {
         tracing::info!("stopping at once");

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 
 use super::{Control, outage};
+use crate::audit::{Author, Outcome};
 use crate::events::{Bus, Event, Kind, Severity};
 use crate::health::checker::{Change, Event as Turn, OnChange};
 use crate::health::counter::Sign;
@@ -104,7 +105,17 @@ impl Control {
         let message = format!("Baton {version} serves configuration generation {generation}");
         let event = Event::new(Kind::ProcessStarted, Severity::Info, message);
         self.events.publish(event.detail(json!({ "version": version, "generation": generation })));
+        self.audit_process("process.start");
         self.supervisor.ready(generation);
+    }
+
+    /// Writes into the audit trail that this process begins or ends.
+    pub fn audit_process(&self, action: &str) {
+        let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
+        let generation = self.published.load().generation;
+        let state = json!({ "pid": pid, "version": version, "generation": generation });
+        let author = Author::own("process");
+        self.audit.record(&author.entry(action, "process", (json!(null), state), Outcome::Done));
     }
 
     /// Tells what has changed about the spool; call it every second.

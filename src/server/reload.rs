@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Control, Failure, Ready, certificates, keys, monitored, tls_of_masters, verdicts};
+use crate::audit::{Author, Outcome};
 use crate::config::model::{Config, Listener};
 use crate::config::{self, Loaded};
 use crate::events::{Event, Kind, Severity};
@@ -38,11 +39,11 @@ impl Control {
     ///
     /// On any error nothing has changed; it is logged, counted and shown in the status until a reload succeeds. A
     /// configuration that is wrong in the same way as before is not logged again unless somebody
-    /// `asked` for the reload.
-    pub async fn reload(&self, asked: bool) -> Option<Vec<PathBuf>> {
+    /// `asked` for the reload. What it comes to stands in the audit trail under its `author`.
+    pub async fn reload(&self, author: &Author, asked: bool) -> Option<Vec<PathBuf>> {
         let outcome = match config::load(&self.path) {
             Ok(loaded) if *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash => Ok(None),
-            Ok(loaded) => self.apply(loaded).await.map(Some).map_err(Failure::Runtime),
+            Ok(loaded) => self.apply(loaded, author).await.map(Some).map_err(Failure::Runtime),
             Err(diagnostics) => Err(Failure::Config(diagnostics)),
         };
         let counted = |outcome| self.telemetry.cold.counter(&names::CONFIG_RELOADS, &[outcome]).increment(1);
@@ -68,6 +69,7 @@ impl Control {
                 };
                 let new = self.set_config_error(Some(text.clone()));
                 if new || asked {
+                    self.audit_reload(author, (json!(null), json!(null)), Outcome::Refused(text.clone()));
                     tell(&error);
                     let line = text.lines().next().unwrap_or_default();
                     let message = format!("the new configuration is refused, the old one stays in use: {line}");
@@ -79,7 +81,11 @@ impl Control {
         }
     }
 
-    async fn apply(&self, loaded: Loaded) -> Result<Vec<PathBuf>, String> {
+    fn audit_reload(&self, author: &Author, values: (serde_json::Value, serde_json::Value), outcome: Outcome) {
+        self.audit.record(&author.entry("config.reload", "config", values, outcome));
+    }
+
+    async fn apply(&self, loaded: Loaded, author: &Author) -> Result<Vec<PathBuf>, String> {
         let Loaded { config, warnings, hash, files } = loaded;
         let masters_tls = tls_of_masters(&config)?;
         let previous = self.published.load_full();
@@ -116,8 +122,11 @@ impl Control {
         let (generation, count) = (snapshot.generation, changes.len());
         let message = format!("configuration generation {generation} is in use; {count} changes");
         let changes: Vec<_> = changes.iter().take(CHANGES_TOLD_MAX).map(ToString::to_string).collect();
+        let before = json!({ "generation": previous.generation });
+        let after = json!({ "generation": generation, "count": count, "changes": changes });
+        self.audit_reload(author, (before, after.clone()), Outcome::Done);
         let event = Event::new(Kind::ConfigApplied, Severity::Info, message);
-        self.events.publish(event.detail(json!({ "generation": generation, "count": count, "changes": changes })));
+        self.events.publish(event.detail(after));
         Ok(files)
     }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use super::Control;
 use crate::admin::Source;
 use crate::admin::view::{
-    AccessLogDropped, AcmeView, CertificateView, ListenerView, MasterView, RouteView, SpoolView, StatusView,
+    AccessLogDropped, AcmeView, AuditView, CertificateView, ListenerView, MasterView, RouteView, SpoolView, StatusView,
     UpstreamView,
 };
+use crate::audit::Standing;
 use crate::config::model;
 use crate::snapshot::Upstream;
 use crate::spool::store::Store;
@@ -53,6 +54,7 @@ impl Source for Control {
             upstreams: snapshot.upstreams.iter().map(|upstream| upstream_view(upstream)).collect(),
             spool: self.store().map_or_else(SpoolView::default, |store| super::spool::view(&store)),
             access_log_dropped: AccessLogDropped { queue_full: dropped.queue_full, write_error: dropped.write_error },
+            audit: audit_view(self.audit.standing()),
         }
     }
 
@@ -80,6 +82,11 @@ impl Source for Control {
         let reason = |upstream: &model::Upstream| format!("no master of upstream {} can be used", upstream.name);
         Err(snapshot.config.upstreams.iter().map(reason).collect())
     }
+}
+
+fn audit_view(standing: Standing) -> AuditView {
+    let Standing { newest, lost, error, damage } = standing;
+    AuditView { records: newest.map_or(0, |(seq, _)| seq), lost, error, damage }
 }
 
 fn certificate_view(facts: Facts) -> CertificateView {

@@ -161,6 +161,12 @@ metrics! {
         "Configuration reloads by outcome: applied, unchanged or rejected.";
     UPGRADES = Counter "baton_upgrades_total" ["outcome"]
         "Hand-overs to a new process by outcome: completed (counted by the new one), failed, timed-out or refused.";
+    AUDIT_LOST = Counter "baton_audit_lost_total" []
+        "Entries of the audit trail that could not be written and stand in the log alone.";
+    AUDIT_FAILED = Gauge "baton_audit_failed" []
+        "1 while the audit trail cannot be written, else 0.";
+    AUDIT_DAMAGED = Gauge "baton_audit_damaged" []
+        "1 when the audit trail was found changed as it was opened, else 0.";
     EVENTS = Counter "baton_events_total" ["kind"]
         "Events that were told, by kind.";
     EVENT_WEBHOOKS = Counter "baton_event_webhooks_total" ["webhook", "outcome"]

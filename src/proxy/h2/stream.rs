@@ -113,8 +113,11 @@ impl Stream {
         let mut raw = std::mem::take(&mut scratch.out);
         raw.clear();
         let header_bytes = generation.snapshot.config.listeners[position].limits.header_bytes;
-        let written = write_head(request, shared, &mut raw)
-            .and(if raw.len() > header_bytes { Err(head::Unfit::TooLarge) } else { Ok(()) });
+        let written = write_head(request, shared, &mut raw).and(if raw.len() > header_bytes {
+            Err(head::Unfit::TooLarge)
+        } else {
+            Ok(())
+        });
         let prepared = match written {
             Ok(()) => {
                 let (ids, logged) = (&shared.local.ids, shared.log.is_on());

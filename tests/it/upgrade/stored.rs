@@ -37,3 +37,20 @@ async fn stored_messages_are_delivered_by_the_new_process_in_their_order() {
     ids.dedup();
     assert_eq!(ids, (0..6).map(|number| format!("wamid.{number}")).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn the_audit_trail_goes_on_as_one_chain() {
+    let _machine = among_others().await;
+    let bot = Bot::start().await;
+    let line = Line::start(&Config::empty().master("a", bot.address, "")).await;
+    line.upgrade().await;
+    line.upgrade().await;
+    let read = async || {
+        let (_, body) = baton::sample::client::get(line.baton.admin, "/api/v1/audit/verify").await.ok()?;
+        let found: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        (found["records"].as_u64()? >= 3).then_some(found)
+    };
+    let found = eventually("three starts", read).await;
+    assert_eq!((&found["intact"], &found["first"]), (&true.into(), &1.into()), "{found}");
+    assert_eq!(line.baton.status().await["audit"]["lost"], 0);
+}
