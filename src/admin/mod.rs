@@ -7,12 +7,12 @@ mod access;
 pub mod audit;
 pub mod backup;
 mod body;
+mod dashboard;
 mod dead_letters;
 pub mod events;
 mod gauges;
 pub mod keys;
 mod masters;
-mod page;
 mod problem;
 mod query;
 pub mod role;
@@ -146,10 +146,10 @@ async fn harden(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
-    );
+    // The dashboard has its own.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ));
     response
 }
 

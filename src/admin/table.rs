@@ -14,7 +14,7 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use super::audit;
 use super::problem::Problem;
 use super::role::{Need, Role};
-use super::{AdminState, access, backup, dead_letters, events, masters, page, spool, state, trends};
+use super::{AdminState, access, backup, dashboard, dead_letters, events, masters, spool, state, trends};
 
 /// One method of one path.
 pub struct Endpoint {
@@ -41,7 +41,8 @@ const ADMIN: Need = Need::Role(Role::Admin);
 #[must_use]
 pub fn endpoints() -> Vec<Endpoint> {
     vec![
-        read("/", OPEN, get(page::page)),
+        read("/", OPEN, get(dashboard::page)),
+        read("/assets/{name}", OPEN, get(dashboard::asset)),
         read("/healthz", OPEN, get(async || "ok\n")),
         read("/readyz", OPEN, get(state::readyz)),
         read("/metrics", OPEN, get(state::metrics)),

@@ -440,15 +440,18 @@ fn another_keyring_counts_at_once() {
 }
 
 #[test]
-fn the_start_page_links_to_what_there_is() {
+fn the_dashboard_needs_no_token_loads_its_own_files_alone_and_everything_else_loads_nothing() {
     let running = running();
     let page = get(running.address, "/");
-    let links: Vec<&str> = page.body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert!(!links.is_empty());
-    for link in links {
-        assert_eq!(get(running.address, link).status, 200, "{link}");
+    let files: Vec<&str> = page.body.split("\"/assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(files.len() > 2, "{}", page.body);
+    for file in files {
+        assert_eq!(get(running.address, &format!("/assets/{file}")).status, 200, "{file}");
     }
-    assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
+    assert!(page.head.contains("content-security-policy: default-src 'none'; script-src 'self';"), "{}", page.head);
+    assert_eq!(get(running.address, "/assets/..%2fmod.rs").status, 404);
+    let status = get(running.address, "/api/v1/status");
+    assert!(status.head.contains("content-security-policy: default-src 'none'; frame-ancestors"), "{}", status.head);
 }
 
 #[test]

@@ -1,0 +1,235 @@
+// The dashboard in a real Chromium, before a real Baton with real bots: each view, each action, a failure watched live, and not one
+// complaint of the browser.
+//
+//   node tests/dashboard/run.mjs BATON CHROMIUM DIRECTORY
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { chromium } from "playwright-core";
+
+const [baton, browserPath, directory] = process.argv.slice(2).map((argument) => resolve(argument));
+const SECRET = "not a secret but in this test";
+// How long anything may take to appear; what has to be quick is held to its own time.
+const PATIENCE = 15_000;
+const BYTES_MAX = 200_000;
+
+const running = [];
+rmSync(directory, { recursive: true, force: true });
+mkdirSync(directory, { recursive: true });
+
+// Starts a program and waits for a line.
+async function start(name, argv, line) {
+  const child = spawn(baton, argv, { stdio: ["ignore", "pipe", "inherit"] });
+  running.push(child);
+  let said = "";
+  child.stdout.setEncoding("utf8");
+  return new Promise((done, failed) => {
+    child.stdout.on("data", (text) => {
+      said += text;
+      if (line.test(said)) done({ child, said });
+    });
+    child.on("exit", (code) => failed(new Error(`${name} ended with ${code}: ${said}`)));
+    setTimeout(() => failed(new Error(`${name} only said: ${said}`)), PATIENCE).unref();
+  });
+}
+
+const addressOf = (said, pattern) => said.match(pattern)[1];
+
+async function master(name, address = "127.0.0.1:0", ...more) {
+  const { child, said } = await start(name, ["sample-master", "--name", name, "--listen", address, ...more], /listening on \S+\n/);
+  return { child, address: addressOf(said, /listening on (\S+)/) };
+}
+
+function killMasters() {
+  for (const child of running.filter((child) => child.spawnargs.includes("sample-master"))) {
+    child.removeAllListeners("exit");
+    child.kill("SIGKILL");
+  }
+}
+
+// A message with markup where a name belongs.
+function webhook(id) {
+  const message = { from: "971501234567", id, timestamp: "1764000000", type: "text", text: { body: "hello" } };
+  const value = { messaging_product: "whatsapp", metadata: { display_phone_number: "15550000000", phone_number_id: "106540352242922" }, messages: [message] };
+  return JSON.stringify({ object: "whatsapp_business_account", entry: [{ id: "1", changes: [{ field: "messages", value }] }] });
+}
+
+async function send(gateway, id) {
+  const body = webhook(id);
+  const signature = createHmac("sha256", SECRET).update(body).digest("hex");
+  const answer = await fetch(`http://${gateway}/webhook`, { method: "POST", body, headers: { "content-type": "application/json", "x-hub-signature-256": `sha256=${signature}` } });
+  assert.equal(answer.status, 200);
+}
+
+async function test(say) {
+  const [first, second] = [await master("dubai-1"), await master("riyadh-1")];
+  const configuration = `${directory}/baton.yaml`;
+  writeFileSync(configuration, `
+listeners: [{ name: gateway, address: "127.0.0.1:0" }]
+routes:
+  - name: webhooks
+    upstream: bots
+    delivery: spool
+    whatsapp: { provider: cloud-api, app_secret: "${SECRET}", verify_token: "of no use here" }
+  - { name: others, match: { path_prefix: /other }, upstream: bots }
+upstreams:
+  - name: bots
+    masters: [{ name: dubai-1, address: "${first.address}" }, { name: riyadh-1, address: "${second.address}" }]
+    health_check: { interval: 500ms, timeout: 400ms, unhealthy_threshold: 2, http: { path: /health } }
+    redelivery: { attempts: 1, backoff: 100ms }
+state: { path: "${directory}/data" }
+admin: { address: "127.0.0.1:0" }
+logging: { level: warn, access_log: "off" }
+`);
+  const { said } = await start("baton", ["run", "--config", configuration], /^ready$/m);
+  const [gateway, admin] = [addressOf(said, /listening on http:\/\/(\S+)/), addressOf(said, /admin on (\S+)/)];
+  const token = execFileSync(baton, ["token", "--role", "operator", "--config", configuration], { encoding: "utf8" }).trim();
+
+  const browser = await chromium.launch({
+    executablePath: browserPath,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  const complaints = [];
+  const open = async (options) => {
+    const context = await browser.newContext(options);
+    const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE);
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
+    page.on("pageerror", (error) => complaints.push(String(error.stack)));
+    return page;
+  };
+  try {
+    const page = await open({ viewport: { width: 1280, height: 900 } });
+    const sizes = [];
+    page.on("response", async (answer) => new URL(answer.url()).pathname.startsWith("/api") || sizes.push((await answer.body()).length));
+    const see = (locator) => locator.first().waitFor();
+    const text = (words) => page.getByText(words);
+    const view = async (name) => {
+      await page.getByRole("link", { name, exact: true }).click();
+      await page.locator(`nav a[aria-current]`, { hasText: name }).waitFor();
+    };
+    const row = (name) => page.locator(`#master-bots-${name}`);
+
+    say("the first screen says that all is well, soon and in few bytes");
+    const began = Date.now();
+    await page.goto(admin);
+    await see(text("Baton 0."));
+    const drawn = Date.now() - began;
+    await see(text("All is well: customers are being answered"));
+    assert.ok(sizes.length > 10 && sizes.reduce((sum, size) => sum + size, 0) < BYTES_MAX, String(sizes));
+    await page.locator("#plot-traffic path.line[d*='L']").waitFor({ state: "attached" });
+    await page.screenshot({ path: `${directory}/overview.png`, fullPage: true });
+
+    say("a master that is killed is on the page, with when and why");
+    first.child.removeAllListeners("exit");
+    first.child.kill("SIGKILL");
+    const killed = Date.now();
+    await see(text("Customers are being answered, but not all is well"));
+    const noticed = Date.now() - killed;
+    await see(page.locator("#verdict li", { hasText: "dubai-1" }));
+    await page.screenshot({ path: `${directory}/failed.png`, fullPage: true });
+    await master("dubai-1", first.address);
+    await see(text("All is well: customers are being answered"));
+
+    say("a change asks for a token, says what would follow, and is done");
+    await view("Masters");
+    await see(row("riyadh-1").getByText("well"));
+    await row("riyadh-1").getByRole("button", { name: "drain" }).click();
+    await page.getByLabel("Token").fill("nonsense");
+    await page.getByRole("dialog").getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Set to drain" }).click();
+    await see(page.getByRole("dialog").getByText("token"));
+    await page.getByLabel("Token").fill(token);
+    await page.getByRole("dialog").getByRole("button", { name: "Sign in" }).click();
+    await see(page.locator("#preview", { hasText: "New conversations go to 1 other master of bots (dubai-1)" }));
+    await page.getByLabel("Why").fill("a look at its disk");
+    await page.getByRole("button", { name: "Set to drain" }).click();
+    await see(row("riyadh-1").getByText("draining"));
+    await row("dubai-1").getByRole("button", { name: "maintenance" }).click();
+    await see(page.locator("#preview", { hasText: /is finished, probes stop/ }));
+    await page.keyboard.press("Escape");
+    await row("riyadh-1").getByRole("button", { name: "ready" }).click();
+    await page.getByRole("button", { name: "Set to ready" }).click();
+    await see(row("riyadh-1").getByText("well"));
+    await page.screenshot({ path: `${directory}/masters.png`, fullPage: true });
+    // The wrong token is refused aloud, by the browser too.
+    complaints.splice(0, complaints.length, ...complaints.filter((line) => !line.includes("401")));
+
+    say("what happened is told as it happens, and can be searched");
+    await view("Timeline");
+    await see(page.locator("#events li", { hasText: "riyadh-1" }));
+    await page.getByLabel("about").fill("dubai");
+    await page.locator("#events li", { hasText: "riyadh-1" }).first().waitFor({ state: "detached" });
+    await see(page.locator("#events li", { hasText: "dubai-1" }));
+
+    say("the way from routes to masters is drawn");
+    await view("Flow");
+    await see(page.locator("svg.flow text", { hasText: "riyadh-1" }));
+    await page.screenshot({ path: `${directory}/flow.png`, fullPage: true });
+
+    say("messages that wait and that died are there, as text whatever is in them, and can be replayed");
+    await view("Messages");
+    await see(text("Every message that was accepted has been delivered."));
+    killMasters();
+    await send(gateway, "wamid.<img src=x onerror=alert(1)>");
+    await see(page.locator("td.text", { hasText: "<img src=x onerror=alert(1)>" }));
+    assert.equal(await page.locator("#view img").count(), 0);
+    await view("Overview");
+    await see(text("Customers are not being answered"));
+    await see(text("1 message waits"));
+    await page.screenshot({ path: `${directory}/down.png`, fullPage: true });
+    // It refuses every signature, so the message dies of it.
+    await master("dubai-1", first.address, "--app-secret", "another secret");
+    await view("Messages");
+    await page.getByRole("button", { name: /^replay wamid/ }).click();
+    killMasters();
+    await master("dubai-1", first.address);
+    await master("riyadh-1", second.address);
+    await see(page.locator("#preview", { hasText: "1 message is delivered again" }));
+    await page.getByRole("dialog").getByRole("button", { name: "Replay" }).click();
+    await see(text("None."));
+    await see(text("Every message that was accepted has been delivered."));
+
+    say("everything is reached by keyboard");
+    await page.goto(`${admin}/#/overview`);
+    await page.reload();
+    await see(text("All is well"));
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "To the content");
+    for (let press = 0; press < 2; press += 1) await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await see(page.locator("nav a[aria-current]", { hasText: "Masters" }));
+
+    say("it fits a phone, in the dark too");
+    const phone = await open({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
+    for (const name of ["overview", "masters", "flow", "timeline", "messages"]) {
+      await phone.goto(`${admin}/#/${name}`);
+      await phone.locator("#view .card").first().waitFor();
+      const wide = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
+      await phone.screenshot({ path: `${directory}/phone-${name}.png`, fullPage: true });
+    }
+
+    assert.deepEqual(complaints, []);
+    say(`drawn after ${drawn} ms, ${sizes.reduce((sum, size) => sum + size, 0)} bytes; a killed master was shown after ${noticed} ms`);
+    assert.ok(noticed < 2000 || busy(), `it took ${noticed} ms to show a killed master`);
+    assert.ok(drawn < 1000 || busy(), `it took ${drawn} ms to draw the first screen`);
+  } finally {
+    await browser.close();
+  }
+}
+
+// Whether this machine has too much to do for times to mean anything.
+const busy = () => Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]) > 3;
+
+try {
+  await test((line) => console.log(line));
+} finally {
+  for (const child of running) {
+    child.removeAllListeners("exit");
+    child.kill("SIGKILL");
+  }
+}
