@@ -13,6 +13,7 @@ pub mod ctl;
 pub mod demo;
 pub mod events;
 pub mod exchange;
+pub mod failover;
 pub mod health;
 pub mod http;
 pub mod ids;

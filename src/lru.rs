@@ -28,6 +28,9 @@ const MIN_PER_SHARD: usize = 1024;
 /// Expired entries that one sweep removes from a shard, so that it holds a lock for some ten microseconds at most.
 const SWEEP_STEP: usize = 256;
 
+/// Entries that are looked at under a lock when all with one value get another: some ten microseconds.
+const REPLACE_STEP: usize = 1024;
+
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
@@ -111,6 +114,53 @@ impl<V: Copy> Lru<V> {
     pub fn set(&self, hash: u64, value: V, now: Micros) {
         let now = now.saturating_add(EPOCH);
         with(self.shard(hash), |shard| shard.set(hash, value, now, self));
+    }
+
+    /// Sets a hash's value if it is the `expected` one; the value that it has then. One that has none gets it.
+    pub fn set_instead(&self, hash: u64, expected: V, value: V, now: Micros) -> V
+    where
+        V: PartialEq,
+    {
+        let now = now.saturating_add(EPOCH);
+        with(self.shard(hash), |shard| match shard.get(hash, now, self) {
+            Some(held) if held != expected => held,
+            _ => {
+                shard.set(hash, value, now, self);
+                value
+            }
+        })
+    }
+
+    /// Gives every entry with this value another one, or removes it; when it was used stays as it is. Returns the hashes. Entries
+    /// that get the value meanwhile may be missed.
+    pub fn replace(&self, value: V, by: Option<V>) -> Vec<u64>
+    where
+        V: PartialEq,
+    {
+        let mut hashes = Vec::new();
+        for shard in &self.shards {
+            let mut from = 0;
+            while with(shard, |shard| shard.replace(from, value, by, self.capacity, &mut hashes)) {
+                from += REPLACE_STEP;
+            }
+        }
+        hashes
+    }
+
+    /// Entries with this value.
+    #[must_use]
+    pub fn count(&self, value: V) -> usize
+    where
+        V: PartialEq,
+    {
+        let mut count = 0;
+        for shard in &self.shards {
+            let mut from = 0;
+            while with(shard, |shard| shard.count(from, value, &mut count)) {
+                from += REPLACE_STEP;
+            }
+        }
+        count
     }
 
     /// The value of a hash and how long ago it was used, without using it.
@@ -237,6 +287,47 @@ impl<V: Copy> Shard<V> {
                 _ => return,
             }
         }
+    }
+
+    /// Looks at some entries; false behind the last one.
+    fn replace(&mut self, from: usize, value: V, by: Option<V>, capacity: usize, hashes: &mut Vec<u64>) -> bool
+    where
+        V: PartialEq,
+    {
+        let end = self.entries.len().min(from + REPLACE_STEP);
+        for slot in from..end {
+            if !self.holds(slot, value) {
+                continue;
+            }
+            hashes.push(self.entries[slot].hash);
+            match by {
+                Some(by) => {
+                    self.entries[slot].value = by;
+                    self.mark(slot as u32, capacity);
+                }
+                None => self.remove(slot as u32, capacity),
+            }
+        }
+        end < self.entries.len()
+    }
+
+    /// Counts some entries; false behind the last one.
+    fn count(&self, from: usize, value: V, count: &mut usize) -> bool
+    where
+        V: PartialEq,
+    {
+        let end = self.entries.len().min(from + REPLACE_STEP);
+        *count += (from..end).filter(|slot| self.holds(*slot, value)).count();
+        end < self.entries.len()
+    }
+
+    /// Whether a slot is in use, and has this value.
+    fn holds(&self, slot: usize, value: V) -> bool
+    where
+        V: PartialEq,
+    {
+        let entry = &self.entries[slot];
+        entry.value == value && self.slots.get(&entry.hash).is_some_and(|used| *used as usize == slot)
     }
 
     fn changes(&mut self, now: Micros) -> Vec<Change<V>> {

@@ -9,7 +9,9 @@
 //! * an upstream keeps its retry budget as long as its name stays, its pins as long as its affinity settings stay too, and
 //!   its strategy's state as long as nothing about it changes;
 //! * a listener goes on counting its clients' connections as long as its name stays;
-//! * a route goes on counting requests as long as its name and its rate limit stay.
+//! * a route goes on counting requests as long as its name and its rate limit stay;
+//! * what has one owner at a time keeps it as long as its upstream's name and its own stay: who that is stands in a cell that
+//!   all generations share.
 //!
 //! What is shared has one set of limits and rules, those of the newest build: exchanges that began under an older
 //! generation go by them as well. So a snapshot is built to be published, after everything that can fail.
@@ -28,8 +30,10 @@ use crate::limits::guard::Guard;
 use crate::routing::RouteTable;
 use crate::spool::Spool;
 use crate::tls::client::MasterTls;
-use crate::upstream::admission::Tier;
+use crate::upstream::admission::{Admission, Role, Tier};
 use crate::upstream::master::{Master, Policy};
+use crate::upstream::owner::Owner;
+use crate::upstream::owners::Owners;
 use crate::whatsapp::aliases::Aliases;
 
 /// Identifiers of people that are remembered at once.
@@ -70,6 +74,17 @@ pub struct Upstream {
     pub pins: Option<Arc<Pins>>,
     /// `None`: every master takes the messages of every account.
     pub accounts: Option<Accounts>,
+    /// Who serves, where that is one master at a time.
+    pub owners: Option<Owners>,
+}
+
+/// Who may get something.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Takers<'a> {
+    /// `None` for all.
+    pub allowed: Option<&'a Set>,
+    /// The one that gets it, where one does.
+    pub owner: Option<&'a Arc<Owner>>,
 }
 
 impl Snapshot {
@@ -206,24 +221,43 @@ impl Upstream {
             None => Arc::new(Budget::new(&settings.retry.budget)),
         };
         let balancer = Balancer::new(settings.strategy, &specs, Options::of(&settings));
-        let accounts = Accounts::new(settings.masters.iter().map(|master| &*master.accounts));
-        Self { settings, masters, tls, balancer, budget, pins, accounts }
+        let names = || settings.masters.iter().map(|master| &*master.accounts);
+        let accounts = Accounts::new(names());
+        let before = before.and_then(|before| before.owners.as_ref());
+        let owners = settings.failover.as_ref().map(|_| Owners::new(names(), before));
+        Self { settings, masters, tls, balancer, budget, pins, accounts, owners }
     }
 
-    /// Whether it has a usable master besides the one at `position`: the last one is not ejected.
+    /// Whether it has a usable master besides the one at `position`, or one that can take over: the last one is not ejected.
     #[must_use]
     pub fn others_usable(&self, position: usize) -> bool {
-        let usable = |master: &Arc<Master>| master.admission().tier() <= Tier::Reserved;
+        let usable = |master: &Master| self.standing_of(master).tier() <= Tier::Reserved;
         self.masters.iter().enumerate().any(|(other, master)| other != position && usable(master))
     }
 
-    /// The masters that may get what is of this account; `None` for all. `is_general`: it is about the account as a whole, and in no
+    /// A master's admission, a standby's as if it were active: it is as well as that.
+    #[must_use]
+    pub fn standing_of(&self, master: &Master) -> Admission {
+        let admission = master.admission();
+        match admission.role() {
+            Role::Standby if self.owners.is_some() => admission.with_role(Role::Active, admission.epoch()),
+            _ => admission,
+        }
+    }
+
+    /// The masters that may get what is of this account. `is_general`: it is about the account as a whole, and in no
     /// conversation; such things may name the account otherwise than its messages do.
     #[must_use]
-    pub fn takers(&self, account: Option<&str>, is_general: bool) -> Option<&Set> {
-        let (accounts, account) = (self.accounts.as_ref()?, account?);
-        let is_anybodys = is_general && !accounts.is_known(account);
-        (!is_anybodys).then(|| accounts.of(account))
+    pub fn takers(&self, account: Option<&str>, is_general: bool) -> Takers<'_> {
+        let sole = self.owners.as_ref().and_then(Owners::sole);
+        let (Some(accounts), Some(account)) = (&self.accounts, account) else {
+            return Takers { allowed: None, owner: sole };
+        };
+        if is_general && !accounts.is_known(account) {
+            return Takers { allowed: None, owner: sole };
+        }
+        let group = self.owners.as_ref().and_then(|owners| owners.of(account));
+        Takers { allowed: Some(accounts.of(account)), owner: group.map(|group| &group.owner) }
     }
 
     /// Position of the master with this name.

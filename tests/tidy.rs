@@ -26,6 +26,15 @@ const LAYERS: &[(&str, &[&str])] = &[
             "exchange/redirect",
             "exchange/rewrite",
             "exchange/rules",
+            "failover/ask",
+            "failover/fleet",
+            "failover/hand_over",
+            "failover/look",
+            "failover/operation",
+            "failover/plan",
+            "failover/record",
+            "failover/recovery",
+            "failover/view",
             "health/breaker",
             "health/counter",
             "health/outlier",
@@ -53,6 +62,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tls/hello",
             "upstream/admission",
             "upstream/latency",
+            "upstream/owner",
             "upstream/permit",
             "upstream/silence",
             "upstream/window",
@@ -63,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("data plane", &["proxy", "spool/dispatch", "worker"]),
     ("control plane", &["acme", "health", "notify"]), // but for their pure cores, above
     ("control plane", &["acme", "health", "monitor"]), // but for their pure cores, above
+    ("control plane", &["acme", "failover", "health"]), // but for their pure cores, above
     ("admin", &["admin"]),
     ("assembly", &["cli", "ctl", "demo", "lib", "main", "sample", "server"]),
 ];

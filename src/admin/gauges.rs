@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::view::{Circuit, Health, MasterView, StatusView, UpstreamView};
+use super::view::{Circuit, FailoverStatus, Health, MasterView, StatusView, UpstreamView};
 use crate::events::Bus;
+use crate::failover::view::GroupState;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::names::{self, Metric};
 
@@ -50,6 +51,7 @@ pub fn write(status: &StatusView, events: &Bus, out: &mut Exposition) {
     masters(status, out, &names::MASTER_USABLE, |master| u64::from(master.usable));
     masters(status, out, &names::MASTER_IN_FLIGHT, |master| master.in_flight);
     masters(status, out, &names::MASTER_QUEUED, |master| master.queued);
+    failovers(status, out);
 }
 
 /// Where nothing was observed yet there is no score.
@@ -69,6 +71,25 @@ fn standings(status: &StatusView, out: &mut Exposition) {
             family.integer(&[name], u64::from(distribution.quality));
         }
     }
+}
+
+fn failovers(status: &StatusView, out: &mut Exposition) {
+    out.family(&names::FAILOVER_JOURNAL_FAILED).integer(&[], u64::from(status.failover_journal_failed));
+    let mut each = |metric, value: fn(&UpstreamView, &FailoverStatus) -> u64| {
+        let mut family = out.family(metric);
+        for upstream in &status.upstreams {
+            if let Some(failover) = &upstream.failover {
+                family.integer(&[&upstream.name], value(upstream, failover));
+            }
+        }
+    };
+    each(&names::FAILOVER_EPOCH, |upstream, _| u64::from(upstream.epoch));
+    each(&names::FAILOVER_STUCK, |_, failover| {
+        failover.groups.iter().filter(|group| group.state == GroupState::Stuck.word()).count() as u64
+    });
+    each(&names::FAILOVER_STANDBYS, |_, failover| {
+        failover.groups.iter().map(|group| group.standbys).min().unwrap_or_default()
+    });
 }
 
 /// Of several with one name the one that ends first: a series must not stand there twice.

@@ -10,6 +10,7 @@ mod body;
 mod dashboard;
 mod dead_letters;
 pub mod events;
+mod failovers;
 mod gauges;
 pub mod keys;
 mod masters;
@@ -31,16 +32,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{self, DefaultBodyLimit};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tokio::sync::oneshot;
 
 pub use problem::{Document, Problem};
 pub use server::{Admin, Listener, start};
 
 use crate::audit::Audit;
 use crate::events::Bus;
+use crate::failover::orchestrator::{Done, Refused, Request};
+use crate::failover::record::Failover;
 use crate::monitor::Monitor;
 use crate::spool::store::Store;
 use crate::telemetry::Telemetry;
@@ -60,6 +64,9 @@ pub trait Source: Send + Sync {
     /// Whether this process can take traffic; otherwise the reasons, as sentences.
     fn ready(&self) -> Result<(), Vec<String>>;
 
+    /// The failovers that are remembered, the newest first.
+    fn failovers(&self) -> Vec<Failover>;
+
     /// The store of messages, where there is one.
     fn store(&self) -> Option<Store>;
 }
@@ -76,6 +83,10 @@ pub trait Operations: Send + Sync {
         master: &str,
         state: OperatorState,
     ) -> Result<OperatorState, NoSuchMaster>;
+
+    /// Has a failover made, or says what it would be. The receiver gets the answer; what it takes is bounded by the upstream's
+    /// `failover.deadline`.
+    fn failover(&self, request: Request) -> oneshot::Receiver<Result<Done, Refused>>;
 }
 
 /// A name that nothing has.
@@ -139,7 +150,7 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 /// Answers describe a moment and are for no other site to embed.
-async fn harden(request: Request, next: Next) -> Response {
+async fn harden(request: extract::Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

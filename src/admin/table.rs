@@ -14,7 +14,7 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use super::audit;
 use super::problem::Problem;
 use super::role::{Need, Role};
-use super::{AdminState, access, backup, dashboard, dead_letters, events, masters, spool, state, trends};
+use super::{AdminState, access, backup, dashboard, dead_letters, events, failovers, masters, spool, state, trends};
 
 /// One method of one path.
 pub struct Endpoint {
@@ -58,6 +58,10 @@ pub fn endpoints() -> Vec<Endpoint> {
         read("/api/v1/audit", VIEWER, get(audit::list)),
         read("/api/v1/audit/verify", VIEWER, get(audit::verify)),
         read("/api/v1/audit/export", VIEWER, get(audit::export)),
+        change("/api/v1/upstreams/{upstream}/failover", OPERATOR, on(MethodFilter::POST, failovers::failover)),
+        change("/api/v1/upstreams/{upstream}/failback", OPERATOR, on(MethodFilter::POST, failovers::failback)),
+        change("/api/v1/upstreams/{upstream}/reset", OPERATOR, on(MethodFilter::POST, failovers::reset)),
+        read("/api/v1/failovers", VIEWER, get(failovers::list)),
         read("/api/v1/spool", VIEWER, get(spool::summary)),
         read("/api/v1/spool/messages", VIEWER, get(spool::messages)),
         read("/api/v1/dead-letters", VIEWER, get(dead_letters::list)),

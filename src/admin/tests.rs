@@ -61,12 +61,18 @@ impl Source for Fixed {
                 active: Some("dubai-1".to_owned()),
                 epoch: 0,
                 standing: None,
+                failover: None,
                 masters,
             }],
             spool: SpoolView::default(),
+            failover_journal_failed: false,
             access_log_dropped: AccessLogDropped { queue_full: 7, write_error: 0 },
             audit: view::AuditView::default(),
         }
+    }
+
+    fn failovers(&self) -> Vec<Failover> {
+        Vec::new()
     }
 
     fn store(&self) -> Option<Store> {
@@ -92,6 +98,13 @@ impl Operations for Nothing {
             ("bots", _) => Err(NoSuchMaster::Master { upstream: upstream.to_owned(), master: master.to_owned() }),
             _ => Err(NoSuchMaster::Upstream(upstream.to_owned())),
         }
+    }
+
+    fn failover(&self, request: Request) -> oneshot::Receiver<Result<Done, Refused>> {
+        let (reply, answer) = oneshot::channel();
+        let why = if request.upstream == "bots" { Refused::NoFailover } else { Refused::NoUpstream };
+        reply.send(Err(why)).unwrap();
+        answer
     }
 }
 
@@ -302,6 +315,9 @@ fn every_sample_of_a_scrape_belongs_to_one_family_with_help_and_type() {
     cold.counter(&crate::telemetry::names::DELIVERED, &["bots", "delivered"]).increment(1);
     cold.counter(&crate::telemetry::names::EVENT_WEBHOOKS, &["pager", "delivered"]).increment(1);
     cold.counter(&crate::telemetry::names::DELIVERY_ATTEMPTS, &["bots", "dubai-1", "delivered"]).increment(1);
+    cold.counter(&crate::telemetry::names::FAILOVERS, &["bots", "completed"]).increment(1);
+    cold.counter(&crate::telemetry::names::RECOVERY_ATTEMPTS, &["bots", "dubai-1", "failed"]).increment(1);
+    cold.histogram(&crate::telemetry::names::FAILOVER_DURATION, &["bots"]).record(0.1);
     cold.gauge(&crate::telemetry::names::SPOOL_STRANDED, &[]).set(0.0);
     cold.gauge(&crate::telemetry::names::DELIVERY_WINDOW, &["bots"]).set(1.0);
     cold.gauge(&crate::telemetry::names::DELIVERIES_IN_FLIGHT, &["bots"]).set(1.0);

@@ -4,12 +4,14 @@
 //! removed; a client ignores those it does not know.
 
 mod audit;
+mod failover;
 mod spool;
 mod standing;
 
 use serde::{Deserialize, Serialize};
 
 pub use audit::*;
+pub use failover::*;
 pub use spool::*;
 pub use standing::*;
 
@@ -38,6 +40,8 @@ pub struct StatusView {
     pub routes: Vec<RouteView>,
     pub upstreams: Vec<UpstreamView>,
     pub spool: SpoolView,
+    /// Failovers cannot be written down, so that a restart would not know of the last ones.
+    pub failover_journal_failed: bool,
     pub access_log_dropped: AccessLogDropped,
     #[serde(default)]
     pub audit: AuditView,
@@ -90,6 +94,8 @@ pub struct UpstreamView {
     pub epoch: u32,
     #[serde(default)]
     pub standing: Option<StandingView>,
+    /// Who serves what; none without `failover`.
+    pub failover: Option<FailoverStatus>,
     pub masters: Vec<MasterView>,
 }
 
@@ -103,6 +109,8 @@ pub struct MasterView {
     pub health: Health,
     pub operator_state: OperatorState,
     pub role: Role,
+    /// Its ways back after failures; none without `failover`.
+    pub recovery: Option<RecoveryView>,
     pub circuit: Circuit,
     /// Whether it is in rotation for new requests, all reasons considered. One that is not may still get requests that are
     /// pinned to it, or when nothing better is left.
@@ -277,6 +285,7 @@ impl MasterView {
             health: admission.health().into(),
             operator_state: admission.operator().into(),
             role: admission.role().into(),
+            recovery: None,
             circuit: admission.circuit().into(),
             usable: admission.tier() == admission::Tier::Full,
             ejected: admission.ejected(),

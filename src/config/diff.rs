@@ -5,6 +5,7 @@
 mod delivery;
 mod destination;
 mod events;
+mod failover;
 mod passage;
 
 use std::collections::BTreeSet;
@@ -384,6 +385,7 @@ fn upstream(upstream: &Upstream) -> Values {
         all_down,
         closes_failed,
         proxy_protocol,
+        failover,
     } = upstream;
     let mut values = vec![
         ("strategy", some(strategy.name())),
@@ -458,6 +460,7 @@ fn upstream(upstream: &Upstream) -> Values {
     values.extend(tls.iter().flat_map(master_tls));
     values.extend(retries(retry));
     values.extend(delivery::redelivery(redelivery));
+    values.extend(failover.iter().flat_map(failover::values));
     values
 }
 

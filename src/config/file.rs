@@ -7,6 +7,7 @@ mod admin;
 mod delivery;
 mod destination;
 mod events;
+mod failover;
 mod passage;
 
 use super::model::{ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness};
@@ -21,6 +22,7 @@ pub use admin::{Admin, AdminKey};
 pub use delivery::{Redelivery, Spool, WhatsApp};
 pub use destination::{Redirect, Share};
 pub use events::{EventWebhook, Events};
+pub use failover::Failover;
 pub use passage::{Compression, HeaderRules, HeaderSetting, Mirror, Rewrite};
 
 const KIB: u64 = 1 << 10;
@@ -381,8 +383,9 @@ shape! {
         tcp_connections_on_failure: OnFailure = "keep",
         /// Begins connections of `tcp` listeners with a PROXY header, so that masters learn whose they are. Probes have one, too.
         proxy_protocol: Option<ProxyVersion>,
+        /// Who takes over when a master fails. Left out, requests go to any master that is usable.
+        failover: Option<Failover>,
     }
-    later { "failover" }
 
     /// TLS with masters. Relative paths start at the working directory; changed files are used for new connections.
     struct MasterTls {

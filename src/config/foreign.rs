@@ -32,7 +32,7 @@ const KEYS: [(&str, &str, &str); 30] = [
     ("Upstream", "sticky", "the key is `affinity`"),
     ("Upstream", "maxconn", MAX_IN_FLIGHT),
     ("Master", "maxconn", MAX_IN_FLIGHT),
-    ("Master", "backup", "write `priority: 1` here and `strategy: priority` in the upstream"),
+    ("Master", "backup", "write `priority: 1` here, and `strategy: priority` or `failover` in the upstream"),
     ("Master", "check", "probes are the upstream's `health_check`"),
 ];
 

@@ -10,6 +10,7 @@ mod compression;
 mod delivery;
 mod destination;
 mod events;
+mod failover;
 mod passage;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use compression::{Coding, Compression, CompressionLevel};
 pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
 pub use events::EventWebhook;
+pub use failover::{Failback, Failover, FailoverMode, Recovery};
 use ipnet::IpNet;
 pub use passage::{
     HeaderRule, HeaderRules, HostRewrite, Mirror, Part, Passage, PathRewrite, Rewrite, Template, Variable,
@@ -402,6 +404,8 @@ pub struct Upstream {
     pub closes_failed: bool,
     /// The header that connections of `tcp` listeners begin with.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// `None`: requests go to any usable master.
+    pub failover: Option<Failover>,
 }
 
 /// What masters speak.

@@ -7,6 +7,7 @@ mod backup;
 mod client;
 mod dead_letters;
 mod events;
+mod failovers;
 mod masters;
 mod spool;
 mod status;
@@ -57,6 +58,14 @@ enum Command {
     Ready(masters::Args),
     /// Nothing for a master any more, and no probes
     Maintenance(masters::Args),
+    /// Let another master of an upstream serve
+    Failover(failovers::Failover),
+    /// Let the master serve that the configuration prefers
+    Failback(failovers::Failback),
+    /// Forget the failures of masters that were given up
+    Reset(failovers::Reset),
+    /// What failovers there were, the newest first
+    Failovers(failovers::History),
     /// Show what is stored and not yet delivered
     Spool(spool::Args),
     /// Messages that were given up
@@ -148,6 +157,10 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Drain(args) => masters::run(&client, &args, OperatorState::Drain).await,
         Command::Ready(args) => masters::run(&client, &args, OperatorState::Ready).await,
         Command::Maintenance(args) => masters::run(&client, &args, OperatorState::Maintenance).await,
+        Command::Failover(args) => failovers::failover(&client, &args).await,
+        Command::Failback(args) => failovers::failback(&client, &args).await,
+        Command::Reset(args) => failovers::reset(&client, &args).await,
+        Command::Failovers(args) => failovers::history(&client, &args).await,
         Command::Spool(args) => spool::run(&client, &args).await,
         Command::DeadLetters(command) => dead_letters::run(&client, &command).await,
         Command::Audit(args) => audit::run(&client, &args).await,

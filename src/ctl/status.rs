@@ -63,8 +63,37 @@ fn text(status: &StatusView) -> String {
             table.row(&row(&upstream.name, master));
         }
     }
+    text.push_str(&failovers(status));
     text.push('\n');
     text.push_str(&table.text());
+    text
+}
+
+/// Who serves what, a line for each upstream with `failover` and each of its accounts.
+fn failovers(status: &StatusView) -> String {
+    let mut text = String::new();
+    for upstream in &status.upstreams {
+        for group in upstream.failover.iter().flat_map(|failover| &failover.groups) {
+            let accounts = match &group.accounts[..] {
+                [] => String::new(),
+                [account] => format!(" account {account}"),
+                [first, rest @ ..] => format!(" account {first} and {} more", rest.len()),
+            };
+            let active = group.active.as_deref().unwrap_or("nobody");
+            let leaving =
+                group.leaving.as_ref().map_or_else(String::new, |from| format!(", conversations leave {from}"));
+            let state = match (&*group.state, &*group.cause) {
+                ("steady", _) => String::new(),
+                (state, cause) => format!(", {state}: {cause}"),
+            };
+            let line = format!(
+                "{}{accounts}: {active} is active (epoch {}), {} stand by{leaving}{state}",
+                upstream.name, upstream.epoch, group.standbys
+            );
+            text.push_str(&super::table::printable(&line));
+            text.push('\n');
+        }
+    }
     text
 }
 
@@ -105,7 +134,15 @@ fn row(upstream: &str, master: &MasterView) -> Vec<String> {
 }
 
 fn notes(master: &MasterView) -> String {
-    let all = [(master.dead, "refuses connections"), (master.suspect, "silent"), (master.ejected, "ejected")];
+    let recovery = master.recovery.as_ref().map_or("", |recovery| &recovery.state);
+    let all = [
+        (master.dead, "refuses connections"),
+        (master.suspect, "silent"),
+        (master.ejected, "ejected"),
+        (recovery == "on-trial", "on trial"),
+        (recovery == "waiting", "held back"),
+        (recovery == "given-up", "given up: reset it"),
+    ];
     let notes: Vec<&str> = all.iter().filter(|(holds, _)| *holds).map(|(_, note)| *note).collect();
     notes.join(", ")
 }

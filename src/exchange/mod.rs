@@ -14,6 +14,9 @@
 //! 5. Never to a master that this exchange has tried, never beyond `attempts`, the retry budget or the exchange's time, and
 //!    only when the body is still at hand from its start.
 //! 6. With `once`, rules 1 and 3 allow nothing: whoever makes the exchange has rules of its own about repeats.
+//!
+//! Where one master serves at a time, an exchange waits for who takes over from a master that has failed (`place`), and may then go
+//! on at that one, or at the same one if that is back. An answer that comes after its master was fenced counts as none.
 
 pub mod answer;
 pub mod attempt;
@@ -48,6 +51,7 @@ use crate::net::watch::Watched;
 use crate::telemetry::hot::{MasterSlot, Refusal, RetryReason, UpstreamSlot};
 use crate::upstream::connection::Pool;
 use crate::upstream::master::{Failure, Trial};
+use crate::upstream::owner::Flight;
 use answer::Answer;
 use attempt::{Answered, Attempt, Broken};
 use local::{Generation, Local, LocalUpstream};
@@ -134,7 +138,11 @@ pub struct Exchange<'a> {
 
 /// A place at a master; dropping it lets the next exchange in.
 #[derive(Debug)]
-pub struct InFlight(Rc<Pool>);
+pub struct InFlight {
+    pool: Rc<Pool>,
+    /// Its conversation stays where it is until this has ended.
+    _flight: Option<Flight>,
+}
 
 /// An exchange that ended without an answer.
 #[derive(Debug, Clone, Copy)]
@@ -238,13 +246,13 @@ impl End {
 impl InFlight {
     #[must_use]
     pub fn pool(&self) -> &Rc<Pool> {
-        &self.0
+        &self.pool
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.master.permits().release();
+        self.pool.master.permits().release();
     }
 }
 
@@ -260,6 +268,8 @@ struct Progress {
     reason: Option<RetryReason>,
     /// What the client is told if there is none.
     end: Option<End>,
+    /// How long it may wait for a master to take over; known once it has begun to.
+    held_until: Option<Micros>,
 }
 
 impl Exchange<'_> {
@@ -303,6 +313,7 @@ impl Exchange<'_> {
                 deadline: &deadline,
                 timeout,
             };
+            let epoch = pool.master.admission().epoch();
             let mut outcome = attempt.run(requester, false).await;
             if outcome.as_ref().is_err_and(|broken| *broken == Broken::Stale) {
                 progress.sent = true;
@@ -319,6 +330,11 @@ impl Exchange<'_> {
                 }
                 upstream.counters.increment(UpstreamSlot::Retried(RetryReason::Refused));
                 outcome = attempt.run(requester, false).await;
+            }
+            if outcome.is_ok() && pool.master.admission().epoch() != epoch {
+                // What a fenced master says late settles nothing.
+                upstream.counters.increment(UpstreamSlot::LateAnswers);
+                outcome = Err(Broken::Abandoned);
             }
             match outcome {
                 Ok(answered) => {

@@ -3,6 +3,8 @@
 //! Masters are looked at in tiers: those in full rotation first; degraded and draining ones only when no other is left;
 //! suspected and ejected ones only before giving up. Within a tier the strategy decides, first among masters with room, then
 //! among those with room in their queue. A master that this exchange has tried is never picked again.
+//!
+//! Where one master serves at a time (`failover`) there is nothing to choose: its owner gets it, or it waits for the next one.
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use crate::config::model::AllDown;
 use crate::snapshot::Upstream;
 use crate::upstream::admission::{Circuit, OperatorState, Tier};
 use crate::upstream::master::{Master, Trial};
+use crate::upstream::owner::{Flight, Owner};
 
 /// Attempts that one exchange may make, whatever is configured.
 pub const ATTEMPTS_MAX: usize = 16;
@@ -32,6 +35,8 @@ pub struct Picked {
     pub trial: Option<Trial>,
     /// It is out of use, and picked because all are (`all_down: panic`): that it is given up says nothing new.
     pub in_panic: bool,
+    /// Keeps the conversation at this master while it goes on.
+    pub flight: Option<Flight>,
 }
 
 /// Why there is none.
@@ -41,6 +46,8 @@ pub enum NoMaster {
     Unavailable,
     /// Those that are usable are full, and their queues too.
     Full,
+    /// The owner cannot be used, and another one may be there in a moment.
+    Changing,
 }
 
 /// What a request says about where it is to go.
@@ -51,6 +58,10 @@ pub struct Aim<'a> {
     pub pin: Option<u64>,
     /// Masters that may get it; `None` for all.
     pub allowed: Option<&'a Set>,
+    /// The one that gets it, where one master serves at a time.
+    pub owner: Option<&'a Arc<Owner>>,
+    /// The conversation that it is in, by hash.
+    pub conversation: Option<u64>,
     /// Position of the master that it is meant for, as long as that can serve it.
     pub preferred: Option<usize>,
 }
@@ -82,6 +93,9 @@ impl Tried {
 /// # Errors
 /// [`NoMaster`].
 pub fn pick(upstream: &Upstream, wish: &Wish<'_>, mut random: impl FnMut() -> u64) -> Result<Picked, NoMaster> {
+    if let Some(owner) = wish.aim.owner.or_else(|| upstream.owners.as_ref()?.sole()) {
+        return of_owner(upstream, wish, owner);
+    }
     if let Some(picked) = preferred(upstream, wish).or_else(|| pinned(upstream, wish)) {
         return Ok(picked);
     }
@@ -96,7 +110,8 @@ pub fn pick(upstream: &Upstream, wish: &Wish<'_>, mut random: impl FnMut() -> u6
             for _ in 0..2 {
                 let Some(position) = upstream.balancer.pick(&wish.aim.key, &members, random()) else { break };
                 let Some(trial) = claim(&upstream.masters[position]) else { continue };
-                return Ok(owned(upstream, wish, Picked { position, trial, in_panic: worst == Tier::Out }));
+                let picked = Picked { position, trial, in_panic: worst == Tier::Out, flight: None };
+                return Ok(owned(upstream, wish, picked));
             }
         }
         let members = Members { upstream, wish, worst, queue: true };
@@ -127,7 +142,35 @@ fn serving(upstream: &Upstream, wish: &Wish<'_>, position: usize) -> Option<Pick
     if !usable || !wish.admits(position) {
         return None;
     }
-    Some(Picked { position, trial: claim(master)?, in_panic: false })
+    Some(Picked { position, trial: claim(master)?, in_panic: false, flight: None })
+}
+
+/// The one master that serves this now; full or not, there is no other.
+fn of_owner(upstream: &Upstream, wish: &Wish<'_>, owner: &Arc<Owner>) -> Result<Picked, NoMaster> {
+    // Read first: once it says that nobody comes, whoever is there has come before.
+    let hopeless = owner.is_hopeless();
+    let nobody = if hopeless { NoMaster::Unavailable } else { NoMaster::Changing };
+    let (id, flight) = owner.enter(wish.aim.conversation);
+    let Some(position) = id.and_then(|id| upstream.position(id)) else { return Err(nobody) };
+    let master = &upstream.masters[position];
+    // A probe decides about a suspected one, and somebody takes over from one that is out: what waits for that is sent once.
+    let tier = master.admission().tier();
+    if tier == Tier::Out || (tier == Tier::Doubtful && !hopeless) {
+        return Err(nobody);
+    }
+    if wish.tried.contains(position) {
+        return Err(NoMaster::Unavailable);
+    }
+    if !master.permits().has_room() && !master.permits().queue_has_room() {
+        return Err(NoMaster::Full);
+    }
+    let trial = claim(master).ok_or(nobody)?;
+    if let (Some(pins), Some(key)) = (&upstream.pins, wish.aim.pin)
+        && pins.get_or_set(key, master.id(), wish.now) != master.id()
+    {
+        pins.set(key, master.id(), wish.now);
+    }
+    Ok(Picked { position, trial, in_panic: false, flight })
 }
 
 /// The master this conversation belongs to, while it can serve at all; full or not, the conversation stays.
@@ -141,14 +184,19 @@ fn pinned(upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked> {
 fn owned(upstream: &Upstream, wish: &Wish<'_>, picked: Picked) -> Picked {
     let (Some(pins), Some(key)) = (&upstream.pins, wish.aim.pin) else { return picked };
     let id = upstream.masters[picked.position].id();
-    if pins.get_or_set(key, id, wish.now) == id {
+    let held = pins.get_or_set(key, id, wish.now);
+    if held == id {
         return picked;
     }
     if let Some(others) = pinned(upstream, wish) {
         return others;
     }
-    // The master that it belonged to cannot serve it any more.
-    pins.set(key, id, wish.now);
+    // The master that it belonged to cannot serve it any more. Of requests that see this at once, the first one decides.
+    if pins.set_instead(key, held, id, wish.now) != id
+        && let Some(others) = pinned(upstream, wish)
+    {
+        return others;
+    }
     picked
 }
 

@@ -6,7 +6,7 @@
 //!
 //! | seen | done |
 //! |---|---|
-//! | dead (a request was refused) | failed at once; probed at once, then at the fast pace |
+//! | dead (a request was refused) | failed at once; probed at once with `suspect_timeout`, then at the fast pace; where one master serves alone and answers that probe, it was restarted: well at once |
 //! | suspect (silence, a broken connection) | probed at once with `suspect_timeout`; answered: cleared, else failed at once |
 //! | a probe's answer | counted; a verdict where the thresholds say so |
 //! | maintenance | no probes |
@@ -126,7 +126,7 @@ impl Monitor {
             // What an older probe still says was said by the process that is gone.
             self.running = None;
             self.next_probe = now;
-            self.fail("a request was refused a connection".to_owned());
+            self.fail("a request was refused a connection".to_owned(), false);
         } else if admission.health() != self.counter.health() {
             // Changed by the operator or a reload: nothing counted so far applies.
             self.running = None;
@@ -159,7 +159,8 @@ impl Monitor {
                 excused: false,
             });
         }
-        if let Some(running) = self.running.as_mut().filter(|_| admission.suspect()) {
+        let hurries = admission.suspect() || !self.master.confirmed();
+        if let Some(running) = self.running.as_mut().filter(|_| hurries) {
             running.deadline = running.deadline.min(now.saturating_add(clock::micros(check.suspect_timeout)));
         }
     }
@@ -183,10 +184,15 @@ impl Monitor {
         let Some(check) = self.check() else { return };
         let now = clock::now();
         let micros = now.saturating_sub(running.started);
+        // Forgiven before it is confirmed: at no moment does it look as if a probe had failed.
+        if !self.master.confirmed() && report.sign != Sign::Failed && self.master.policy().stands_by {
+            self.forgive(report.sign, now);
+        }
+        self.master.confirm();
         self.report(Event::Probed { sign: report.sign, micros }, String::new());
         if report.sign == Sign::Failed && self.master.admission().suspect() {
             let reason = if self.master.silent() { "silent" } else { "a connection broke" };
-            self.fail(format!("{reason}, and then its probe: {}", report.evidence));
+            self.fail(format!("{reason}, and then its probe: {}", report.evidence), true);
         } else {
             if report.sign != Sign::Failed {
                 self.master.clear_suspicion(now);
@@ -204,9 +210,17 @@ impl Monitor {
         self.next_probe = running.started.saturating_add(pause).max(now.saturating_add(MIN_PAUSE.min(pause)));
     }
 
+    /// A request came in the moment in which the master was restarted.
+    fn forgive(&mut self, sign: Sign, now: Micros) {
+        let health = if sign == Sign::Degraded { Health::Degraded } else { Health::Healthy };
+        self.counter = Counter::new(health);
+        self.master.set_health(health, now);
+        self.report(Event::Health(health), "a request was refused, and the probe after it answered".to_owned());
+    }
+
     /// Failed at once, thresholds aside.
-    fn fail(&mut self, evidence: String) {
-        self.master.condemn();
+    fn fail(&mut self, evidence: String, confirmed: bool) {
+        self.master.condemn(confirmed);
         if self.counter.condemn() {
             self.report(Event::Health(Health::Failed), evidence);
         }

@@ -34,6 +34,47 @@ fn a_new_value_replaces_the_old_one() {
 }
 
 #[test]
+fn a_value_is_replaced_everywhere_and_counted() {
+    let table = Table::new(100_000, TTL);
+    let hash = crate::ids::mix;
+    (0..5000).for_each(|number| table.set(hash(number), (number % 3) as u32, 0));
+    assert_eq!(table.count(1), 1667);
+    let (mut hashes, mut expected) = (table.replace(1, Some(7)), Vec::new());
+    expected.extend((0..5000).filter(|number| number % 3 == 1).map(hash));
+    hashes.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(hashes, expected);
+    assert_eq!((table.count(1), table.count(7), table.len()), (0, 1667, 5000));
+    assert_eq!(table.replace(7, None).len(), 1667);
+    assert_eq!((table.count(7), table.len()), (0, 3333));
+    // Slots that are free again have nothing of what was in them.
+    assert_eq!(table.replace(7, Some(1)), [0_u64; 0]);
+    assert_eq!(table.get(hash(1), 0), None);
+}
+
+#[test]
+fn what_is_replaced_is_told_and_keeps_the_time_of_its_last_use() {
+    let table = Table::new(10, TTL);
+    table.changes(0, |_| {});
+    table.set(1, 7, 5);
+    table.changes(6, |_| {});
+    table.replace(7, Some(8));
+    let mut told = Vec::new();
+    table.changes(20, |change| told.push(change));
+    assert_eq!(told, [Change { hash: 1, entry: Some((8, 15)) }]);
+    assert_eq!(table.peek(1, 105), None, "its time goes on");
+}
+
+#[test]
+fn of_those_who_replace_a_value_at_once_the_first_decides() {
+    let table = Table::new(10, TTL);
+    table.set(1, 7, 0);
+    assert_eq!(table.set_instead(1, 7, 8, 1), 8);
+    assert_eq!(table.set_instead(1, 7, 9, 1), 8);
+    assert_eq!(table.set_instead(2, 7, 9, 1), 9, "one that has none gets it");
+}
+
+#[test]
 fn a_full_table_gives_up_the_entry_not_used_for_longest() {
     let table = Table::new(2, TTL);
     table.set(1, 7, 0);

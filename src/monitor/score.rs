@@ -117,6 +117,7 @@ fn why_out(admission: Admission) -> &'static str {
         match admission.health() {
             Health::Unknown => "was not probed yet",
             Health::Failed => "fails its probes",
+            Health::Healthy | Health::Degraded if admission.role() == Role::Fenced => "is fenced",
             Health::Healthy | Health::Degraded => "has an open circuit",
         }
     }

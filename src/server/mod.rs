@@ -38,6 +38,7 @@ use crate::admin::{self, AdminState};
 use crate::audit::{Audit, Author};
 use crate::config::{self, Diagnostics, Loaded, model};
 use crate::events::{Bus, Event, Kind, Severity};
+use crate::failover::orchestrator::Orchestrator;
 use crate::health::checker::{Checker, MonitoredMaster};
 use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, SocketFile, bind};
@@ -134,6 +135,7 @@ pub(crate) struct Control {
     webhooks: Webhooks,
     spool: Mutex<Option<spool::Running>>,
     spool_watch: Mutex<observe::SpoolWatch>,
+    failover: Arc<Orchestrator>,
 }
 
 /// Whether this process is to take another one's place.
@@ -204,7 +206,9 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     let acceptor = Acceptor::start(lanes, published.clone(), telemetry.hot.worker());
     let acceptor = acceptor.map_err(|error| format!("cannot start the acceptor: {error}"))?;
     let events: Arc<Bus> = Arc::default();
-    let on_change = observe::on_change(telemetry.clone(), published.clone(), events.clone());
+    let failover = Orchestrator::start(telemetry.clone(), events.clone());
+    let failover = Arc::new(failover.map_err(|error| format!("cannot start the failover thread: {error}"))?);
+    let on_change = observe::on_change(telemetry.clone(), published.clone(), events.clone(), failover.clone());
     let checker = Checker::new(tokio::runtime::Handle::current(), on_change);
     checker.update(monitored(&snapshot));
     let acme = Manager::new(tokio::runtime::Handle::current(), telemetry.clone(), events.clone());
@@ -236,6 +240,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         webhooks,
         spool: Mutex::default(),
         spool_watch: Mutex::default(),
+        failover,
     });
     let admin_address = admin_socket.address();
     // The socket of a process that still serves is that one's to answer.
@@ -243,6 +248,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     let mut admin = None;
     if takeover.is_none() {
         control.open_spool(&snapshot.config, spool::PATIENCE).await?;
+        control.failover.prepare(&snapshot.config).await?;
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
     verdicts(&snapshot, |_| true).await;
@@ -253,9 +259,12 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         takeover.ready(taken.numbers.clone()).await?;
         control.audit.resume();
         control.open_spool(&snapshot.config, spool::PATIENCE).await?;
+        control.failover.prepare(&snapshot.config).await?;
         admin = door.take().map(|socket| start_admin(socket, &control)).transpose()?;
     }
     let monitor = monitor::start(control.clone()).map_err(|error| format!("cannot start the monitor: {error}"))?;
+    // Before anything is accepted, every account has its owner.
+    control.failover.adopt(&snapshot).await;
     announce(&control, &snapshot, listeners, &admin_address)?;
     if let Some(takeover) = takeover {
         taken.claim_files();

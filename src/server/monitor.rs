@@ -144,12 +144,13 @@ fn upstream_now(upstream: &Upstream) -> UpstreamNow {
     let masters = upstream.settings.masters.iter().zip(&upstream.masters);
     UpstreamNow {
         name: upstream.settings.name.as_str().into(),
-        // These two send everything to the best place on purpose.
-        spreads: !matches!(upstream.settings.strategy, StrategyKind::Priority | StrategyKind::Geo),
+        // These send everything to the best place on purpose.
+        spreads: upstream.owners.is_none()
+            && !matches!(upstream.settings.strategy, StrategyKind::Priority | StrategyKind::Geo),
         masters: masters
             .map(|(settings, master)| MasterNow {
                 name: settings.name.as_str().into(),
-                admission: master.admission(),
+                admission: upstream.standing_of(master),
                 weight: settings.weight,
                 in_flight: u64::from(master.permits().in_flight()),
                 queued: u64::from(master.permits().queued()),

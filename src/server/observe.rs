@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Control, outage};
 use crate::audit::{Author, Outcome};
 use crate::events::{Bus, Event, Kind, Severity};
+use crate::failover::orchestrator::Orchestrator;
 use crate::health::checker::{Change, Event as Turn, OnChange};
 use crate::health::counter::Sign;
 use crate::snapshot::Snapshot;
@@ -15,11 +16,17 @@ use crate::spool::store::Full;
 use crate::telemetry::{Telemetry, names};
 use crate::upstream::admission::{Circuit, Health};
 
-/// Counts probes and ejections, and tells of masters, and of upstreams without one; the checker itself logs every master's
-/// changes.
-pub fn on_change(telemetry: Arc<Telemetry>, published: Arc<ArcSwap<Snapshot>>, events: Arc<Bus>) -> Arc<OnChange> {
+/// Counts probes and ejections, has failovers made, and tells of masters, and of upstreams without one; the checker itself logs
+/// every master's changes.
+pub fn on_change(
+    telemetry: Arc<Telemetry>,
+    published: Arc<ArcSwap<Snapshot>>,
+    events: Arc<Bus>,
+    failover: Arc<Orchestrator>,
+) -> Arc<OnChange> {
     let outages = outage::Outages::default();
     Arc::new(move |change: &Change| {
+        failover.nudge();
         let (upstream, master, cold) = (change.master.upstream(), &*change.name, &telemetry.cold);
         match change.event {
             Turn::Ejected => cold.counter(&names::MASTER_EJECTIONS, &[upstream, master]).increment(1),

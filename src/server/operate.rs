@@ -1,8 +1,11 @@
 //! What operators do to the running proxy.
 
+use tokio::sync::oneshot;
+
 use super::Control;
 use crate::admin::view::OperatorState;
 use crate::admin::{NoSuchMaster, Operations};
+use crate::failover::orchestrator::{Done, Refused, Request};
 
 impl Operations for Control {
     fn set_operator_state(
@@ -21,6 +24,16 @@ impl Operations for Control {
         // Read by itself: of two who set it at once each may be told the state before both.
         let before = master.admission().operator();
         master.set_operator(state.into());
+        self.failover.nudge();
         Ok(before.into())
+    }
+
+    fn failover(&self, request: Request) -> oneshot::Receiver<Result<Done, Refused>> {
+        if self.published.load().upstreams.iter().any(|known| known.settings.name == request.upstream) {
+            return self.failover.ask(request);
+        }
+        let (reply, answer) = oneshot::channel();
+        let _ = reply.send(Err(Refused::NoUpstream));
+        answer
     }
 }

@@ -29,7 +29,10 @@ impl Outages {
             return;
         }
         let name = change.master.upstream();
-        let Some(upstream) = snapshot.upstreams.iter().find(|upstream| upstream.settings.name == *name) else { return };
+        // Where others stand by, failover tells whether nobody takes over.
+        let is_meant =
+            |upstream: &&std::sync::Arc<Upstream>| upstream.settings.name == *name && upstream.owners.is_none();
+        let Some(upstream) = snapshot.upstreams.iter().find(is_meant) else { return };
         let (kind, severity, what) = match (self.turn(name, usable(upstream)), upstream.settings.all_down) {
             (Some(Turn::Down), AllDown::Reject) => {
                 (Kind::UpstreamDown, Severity::Critical, "no master can be used; its requests are answered 503")

@@ -95,6 +95,7 @@ impl Control {
             .reconfigure(&config.logging.access_log)
             .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
         self.open_spool(&config, Duration::ZERO).await?;
+        self.failover.prepare(&config).await?;
         let previous = self.published.load_full();
         // From here on nothing can fail.
         if let Some(store) = self.store() {
@@ -110,12 +111,15 @@ impl Control {
         let snapshot = Arc::new(Snapshot::build(config, masters_tls, Some(&previous)));
         self.checker.update(monitored(&snapshot));
         // An upstream whose masters are all new would answer 503 until their first probes are back.
-        verdicts(&snapshot, |upstream| upstream.masters.iter().all(|master| master.admission().tier() == Tier::Out))
-            .await;
+        verdicts(&snapshot, |upstream| {
+            upstream.masters.iter().all(|master| upstream.standing_of(master).tier() == Tier::Out)
+        })
+        .await;
         self.acme.update(&snapshot.config);
         self.webhooks.update(&snapshot.config.event_webhooks);
         self.keys.store(Arc::new(keys(&snapshot.config)));
         self.published.store(snapshot.clone());
+        self.failover.adopt(&snapshot).await;
         self.carry_out(plan);
         *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
         tracing::info!(generation = snapshot.generation, "configuration reloaded");

@@ -157,6 +157,15 @@ impl Control {
         }
     }
 
+    /// Decides about failovers again where a hand-over came to nothing.
+    pub async fn take_back_failover(&self) {
+        let snapshot = self.published.load_full();
+        if let Err(error) = self.failover.prepare(&snapshot.config).await {
+            tracing::error!("{error}; failovers are not written down");
+        }
+        self.failover.adopt(&snapshot).await;
+    }
+
     /// What is open.
     pub fn store(&self) -> Option<Store> {
         let running = self.spool.lock().unwrap_or_else(PoisonError::into_inner);

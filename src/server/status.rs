@@ -1,16 +1,18 @@
 //! What the admin listener tells about the running proxy.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::Control;
 use crate::admin::Source;
 use crate::admin::view::{
-    AccessLogDropped, AcmeView, AuditView, CertificateView, ListenerView, MasterView, RouteView, SpoolView, StatusView,
-    UpstreamView,
+    AccessLogDropped, AcmeView, AuditView, CertificateView, FailoverStatus, ListenerView, MasterView, RouteView,
+    SpoolView, StatusView, UpstreamView,
 };
 use crate::audit::Standing;
 use crate::config::model;
+use crate::failover::record::Failover;
+use crate::failover::view::FleetView;
 use crate::snapshot::Upstream;
 use crate::spool::store::Store;
 use crate::tls::certificate::Facts;
@@ -51,11 +53,20 @@ impl Source for Control {
             listeners: snapshot.config.listeners.iter().map(listener).collect(),
             standing: None,
             routes: snapshot.config.routes.iter().map(|route| route_view(route, &snapshot.config)).collect(),
-            upstreams: snapshot.upstreams.iter().map(|upstream| upstream_view(upstream)).collect(),
+            upstreams: snapshot
+                .upstreams
+                .iter()
+                .map(|upstream| upstream_view(upstream, self.failover.fleet(&upstream.settings.name).as_ref()))
+                .collect(),
             spool: self.store().map_or_else(SpoolView::default, |store| super::spool::view(&store)),
+            failover_journal_failed: self.failover.journal_failed(),
             access_log_dropped: AccessLogDropped { queue_full: dropped.queue_full, write_error: dropped.write_error },
             audit: audit_view(self.audit.standing()),
         }
+    }
+
+    fn failovers(&self) -> Vec<Failover> {
+        self.failover.history()
     }
 
     fn store(&self) -> Option<Store> {
@@ -75,7 +86,7 @@ impl Source for Control {
         // Where messages can be stored, that is good enough until a master is there.
         let stores = snapshot.config.routes.iter().any(|route| route.delivery != model::Delivery::Inline);
         if (store.is_some() && stores)
-            || snapshot.masters().any(|(_, _, master)| master.admission().tier() != Tier::Out)
+            || snapshot.masters().any(|(upstream, _, master)| upstream.standing_of(master).tier() != Tier::Out)
         {
             return Ok(());
         }
@@ -112,16 +123,29 @@ fn route_view(route: &model::Route, config: &model::Config) -> RouteView {
     }
 }
 
-fn upstream_view(upstream: &Upstream) -> UpstreamView {
-    let masters = upstream.settings.masters.iter().zip(&upstream.masters);
+fn upstream_view(upstream: &Upstream, fleet: Option<&FleetView>) -> UpstreamView {
+    let masters = upstream.settings.masters.iter().zip(&upstream.masters).enumerate();
+    let master = |(position, (settings, master)): (usize, (&model::Master, &Arc<Master>))| MasterView {
+        recovery: fleet.and_then(|fleet| Some((*fleet.members.get(position)?).into())),
+        ..master_view(settings, master)
+    };
+    let mode = upstream.settings.failover.as_ref().map(|failover| failover.mode.name());
     UpstreamView {
         name: upstream.settings.name.clone(),
         strategy: upstream.settings.strategy.name().to_owned(),
-        active: None,
-        epoch: 0,
+        active: fleet.and_then(active_everywhere),
+        epoch: fleet.map_or(0, |fleet| fleet.epoch),
         standing: None,
-        masters: masters.map(|(settings, master)| master_view(settings, master)).collect(),
+        failover: mode.zip(fleet).map(|(mode, fleet)| FailoverStatus::new(mode, fleet)),
+        masters: masters.map(master).collect(),
     }
+}
+
+/// The master that owns everything, if one does.
+fn active_everywhere(fleet: &FleetView) -> Option<String> {
+    let mut owners = fleet.groups.iter().map(|group| &group.active);
+    let first = owners.next()?;
+    if owners.all(|owner| owner == first) { first.clone() } else { None }
 }
 
 fn master_view(settings: &model::Master, master: &Master) -> MasterView {

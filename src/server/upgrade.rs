@@ -137,6 +137,7 @@ impl Upgrades {
         if result.is_err() {
             control.take_back_spool(PATIENCE).await;
             control.audit.resume();
+            control.take_back_failover().await;
         }
         result
     }
@@ -308,6 +309,7 @@ impl Offer {
         // State with one owner is let go of here: see the top of this file.
         owner.hand_over_spool().await;
         owner.audit.release().await;
+        owner.failover.release().await;
         self.link.send(&Message::Go, None).await.map_err(|error| gone(&error))?;
         match self.receive().await? {
             Message::Serving => Ok(kept),

@@ -405,12 +405,16 @@ impl Slot for RouteSlot {
 pub enum UpstreamSlot {
     /// Retries the budget did not allow.
     BudgetExhausted,
+    /// Exchanges that waited for a master to take over.
+    Held,
+    /// Answers of masters that were fenced meanwhile.
+    LateAnswers,
     Retried(RetryReason),
     Mirrored(MirrorOutcome),
 }
 
 impl UpstreamSlot {
-    const RETRIED: usize = 1;
+    const RETRIED: usize = 3;
     const MIRRORED: usize = Self::RETRIED + RetryReason::ALL.len();
     pub const COUNT: usize = Self::MIRRORED + MirrorOutcome::ALL.len();
 }
@@ -419,6 +423,8 @@ impl Slot for UpstreamSlot {
     fn index(self) -> usize {
         match self {
             Self::BudgetExhausted => 0,
+            Self::Held => 1,
+            Self::LateAnswers => 2,
             Self::Retried(reason) => Self::RETRIED + reason as usize,
             Self::Mirrored(outcome) => Self::MIRRORED + outcome as usize,
         }
@@ -520,7 +526,8 @@ mod tests {
 
         let retried = RetryReason::ALL.iter().map(|reason| U::Retried(*reason));
         let mirrored = MirrorOutcome::ALL.iter().map(|outcome| U::Mirrored(*outcome));
-        let upstream: Vec<U> = std::iter::once(U::BudgetExhausted).chain(retried).chain(mirrored).collect();
+        let single = [U::BudgetExhausted, U::Held, U::LateAnswers];
+        let upstream: Vec<U> = single.into_iter().chain(retried).chain(mirrored).collect();
         every_slot_has_its_own_cell::<U, { U::COUNT }>(&upstream);
 
         let connected = ConnectOutcome::ALL.iter().map(|outcome| M::Connected(*outcome));

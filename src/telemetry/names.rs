@@ -55,6 +55,10 @@ metrics! {
         "Attempts after the first one, by what ended the attempt before.";
     RETRY_BUDGET_EXHAUSTED = Counter "baton_retry_budget_exhausted_total" ["upstream"]
         "Retries not made because the retry budget was used up.";
+    FAILOVER_HELD = Counter "baton_failover_held_total" ["upstream"]
+        "Exchanges that waited for a master to take over.";
+    LATE_ANSWERS = Counter "baton_late_answers_total" ["upstream"]
+        "Answers of masters that had been fenced meanwhile, and that settled nothing.";
     MIRRORED = Counter "baton_mirrored_total" ["upstream", "outcome"]
         "Requests that a mirror was to get, by what became of the copy.";
     COMPRESSED = Counter "baton_compressed_total" ["route", "outcome"]
@@ -127,6 +131,21 @@ metrics! {
         "The same for an upstream: 100 when nothing is wrong, 0 when no master can be used.";
     LOAD_DISTRIBUTION = Gauge "baton_load_distribution_quality" ["upstream"]
         "How evenly the load of the last minute was spread by weight: 100 when each master has its share, 0 when one has everything.";
+    // Failover.
+    FAILOVERS = Counter "baton_failovers_total" ["upstream", "outcome"]
+        "Failovers by outcome: completed, undone, or stuck when nobody could take over at first.";
+    FAILOVER_DURATION = Histogram "baton_failover_duration_seconds" ["upstream"]
+        "From the decision for a failover until the new master got requests.";
+    FAILOVER_EPOCH = Gauge "baton_failover_epoch" ["upstream"]
+        "Number of the last failover.";
+    FAILOVER_STUCK = Gauge "baton_failover_stuck" ["upstream"]
+        "Groups of accounts that no master serves, because the last one failed and nobody can take over.";
+    FAILOVER_STANDBYS = Gauge "baton_failover_standbys" ["upstream"]
+        "Masters that could take over now, where there are the fewest.";
+    FAILOVER_JOURNAL_FAILED = Gauge "baton_failover_journal_failed" []
+        "1 while failovers cannot be written down, so that a restart would not know of the last ones, else 0.";
+    RECOVERY_ATTEMPTS = Counter "baton_recovery_attempts_total" ["upstream", "master", "outcome"]
+        "Attempts of failed masters to come back: recovered, failed, or given-up after the last one.";
 
     // Stored messages.
     SPOOL_PENDING = Gauge "baton_spool_pending" []

@@ -119,10 +119,14 @@ fn write_handshakes(registry: &Registry, out: &mut Exposition) {
 }
 
 fn write_upstreams(registry: &Registry, out: &mut Exposition) {
-    let rows = totals(registry.upstream_counters(), &[UpstreamSlot::BudgetExhausted]);
-    let mut family = out.family(&names::RETRY_BUDGET_EXHAUSTED);
-    for ([upstream], totals) in &rows {
-        family.integer(&[upstream], at(totals, 0));
+    let single = [UpstreamSlot::BudgetExhausted, UpstreamSlot::Held, UpstreamSlot::LateAnswers];
+    let rows = totals(registry.upstream_counters(), &single);
+    let metrics = [&names::RETRY_BUDGET_EXHAUSTED, &names::FAILOVER_HELD, &names::LATE_ANSWERS];
+    for (number, metric) in metrics.into_iter().enumerate() {
+        let mut family = out.family(metric);
+        for ([upstream], totals) in &rows {
+            family.integer(&[upstream], at(totals, number));
+        }
     }
     let slots: Vec<_> = MirrorOutcome::ALL.iter().map(|outcome| UpstreamSlot::Mirrored(*outcome)).collect();
     let mut family = out.family(&names::MIRRORED);

@@ -9,7 +9,8 @@
 //! another writer had raised, the bits fall in the same update: a verdict of the probes ends a suspicion, and a master that
 //! comes back starts with a closed circuit and no ejection.
 //!
-//! Role and epoch are read and kept, and nothing in the program sets them yet.
+//! The epoch is that of the failover by which the master was fenced last. Being made active or a standby leaves it alone: whoever
+//! began something under one epoch and ends it under another knows that the master was fenced in between.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 

@@ -45,6 +45,8 @@ pub struct Master {
     breaker_on: AtomicBool,
     /// When it came back after a failure and began to warm up; 0 when it is warm.
     warming_since: AtomicU64,
+    /// It has failed by what a request saw, and no probe has said so yet.
+    unconfirmed: AtomicBool,
     /// When a probe last cleared a suspicion.
     cleared_at: AtomicU64,
     attention: Notify,
@@ -67,6 +69,8 @@ pub struct Policy {
     pub slow_start: Micros,
     /// `None` without a health check: a suspicion needs a probe that can clear it. 0 switches the watch on silence off.
     pub suspect_after: Option<Micros>,
+    /// Failover says when it is active; until then it stands by.
+    pub stands_by: bool,
 }
 
 /// How an attempt ended badly, from the master's side. A failure on a reused connection before the first byte of an answer
@@ -129,6 +133,7 @@ impl Policy {
             breaker_window: upstream.circuit_breaker.as_ref().map_or(0, |breaker| clock::micros(breaker.window)),
             slow_start: clock::micros(upstream.slow_start),
             suspect_after: upstream.health_check.as_ref().map(|check| clock::micros(check.suspect_after)),
+            stands_by: upstream.failover.is_some(),
         }
     }
 }
@@ -139,6 +144,7 @@ impl Master {
     pub fn new(upstream: Arc<str>, address: Address, policy: Policy) -> Self {
         static NEXT_ID: AtomicU32 = AtomicU32::new(0);
         let health = if policy.suspect_after.is_some() { Health::Unknown } else { Health::Healthy };
+        let role = if policy.stands_by { Role::Standby } else { Role::Active };
         let addresses = match address {
             Address::Socket(address) => vec![address],
             Address::Name { .. } | Address::Unix(_) => Vec::new(),
@@ -147,11 +153,12 @@ impl Master {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             upstream,
             address,
-            word: AdmissionWord::new(Admission::new(health)),
+            word: AdmissionWord::new(Admission::new(health).with_role(role, 0)),
             addresses: ArcSwap::from_pointee(addresses),
             policy: ArcSwap::from_pointee(policy),
             breaker_on: AtomicBool::new(policy.breaker.failure_rate != 0),
             warming_since: AtomicU64::new(0),
+            unconfirmed: AtomicBool::new(false),
             cleared_at: AtomicU64::new(0),
             attention: Notify::new(),
             permits: Padded(Permits::new(policy.max_in_flight, policy.max_queue)),
@@ -341,10 +348,21 @@ impl Master {
         self.attention.notify_one();
     }
 
-    /// Failover's word.
-    pub fn set_role(&self, role: Role, epoch: u32) {
-        self.apply(|admission| admission.with_role(role, epoch));
+    /// Failover's word; with the epoch in which it is fenced by this.
+    pub fn set_role(&self, role: Role, fenced_in: Option<u32>) {
+        self.apply(|admission| admission.with_role(role, fenced_in.unwrap_or(admission.epoch())));
         self.attention.notify_one();
+    }
+
+    /// Whether a probe has seen that it failed, and not a request alone, which may have come in the moment of a restart.
+    #[must_use]
+    pub fn confirmed(&self) -> bool {
+        !self.unconfirmed.load(Ordering::Acquire)
+    }
+
+    /// A probe has ended: what it says goes for what requests saw before.
+    pub fn confirm(&self) {
+        self.unconfirmed.store(false, Ordering::Release);
     }
 
     /// The checker's verdict; the admission before and after. One that was failed and comes back starts afresh: what the
@@ -366,9 +384,11 @@ impl Master {
         })
     }
 
-    /// The checker's answer to a death or a suspicion that its probe confirmed: failed at once.
-    pub fn condemn(&self) -> (Admission, Admission) {
+    /// The checker's answer to a death, which a probe has not `confirmed` yet, or to a suspicion that it has: failed at once.
+    pub fn condemn(&self, confirmed: bool) -> (Admission, Admission) {
         self.silence.confirmed();
+        // First: whoever sees it failed also sees that this is not sure.
+        self.unconfirmed.store(!confirmed, Ordering::Release);
         self.apply(|admission| admission.with_health(Health::Failed).with_dead(false).with_suspect(false))
     }
 

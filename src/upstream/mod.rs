@@ -5,6 +5,8 @@ pub mod connection;
 pub mod latency;
 pub mod links;
 pub mod master;
+pub mod owner;
+pub mod owners;
 pub mod permit;
 pub mod silence;
 pub mod window;

@@ -20,6 +20,7 @@ mod destination;
 mod downgrade;
 mod durability;
 mod events;
+mod failover;
 mod full_disk;
 mod h2;
 mod h2_hostile;

@@ -5,7 +5,8 @@ use serde_json::{Value as Json, json};
 use super::quantity::Int;
 use super::text::FilePath;
 use crate::config::model::{
-    AccessLog, ClientAddress, Coding, CompressionLevel, DotSegments, RepeatedSlashes, StrategyKind, Strictness,
+    AccessLog, ClientAddress, Coding, CompressionLevel, DotSegments, Failback, FailoverMode, RepeatedSlashes,
+    StrategyKind, Strictness,
 };
 use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
 use crate::config::tree::NodeId;
@@ -111,10 +112,10 @@ impl Decode for SeverityWord {
 
 /// Reads words that stand in the model, each with its variant.
 macro_rules! model_words {
-    ($($name:ident),+) => {$(
+    ($($name:ident $(later $later:literal)?),+) => {$(
         impl Decode for $name {
             fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
-                decoder.word(node, &Self::ALL, &[])
+                decoder.word(node, &Self::ALL, &[$($later)?])
             }
 
             fn kind() -> Kind {
@@ -124,7 +125,10 @@ macro_rules! model_words {
     )+};
 }
 
-model_words! { ClientAddress, Coding, CompressionLevel, DotSegments, RepeatedSlashes, StrategyKind, Strictness }
+model_words! {
+    ClientAddress, Coding, CompressionLevel, DotSegments, Failback, FailoverMode later "active-active", RepeatedSlashes,
+    StrategyKind, Strictness
+}
 
 /// Declares words that a value may be, each for one variant.
 macro_rules! words {

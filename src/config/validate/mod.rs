@@ -8,6 +8,7 @@ mod admin;
 mod delivery;
 mod destination;
 mod events;
+mod failover;
 mod limits;
 mod listener;
 mod master_tls;

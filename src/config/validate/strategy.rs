@@ -60,7 +60,8 @@ fn warn_of_unread_keys(
         if !reads_weight(strategy) && master.weight.get().is_some_and(|weight| weight.0 != 1) {
             unread.push(master.weight.node);
         }
-        if strategy != StrategyKind::Priority && master.priority.get().is_some_and(|priority| priority.0 != 0) {
+        let reads_priority = strategy == StrategyKind::Priority || matches!(upstream.failover.get(), Some(Some(_)));
+        if !reads_priority && master.priority.get().is_some_and(|priority| priority.0 != 0) {
             unread.push(master.priority.node);
         }
     }

@@ -7,7 +7,7 @@ use super::super::model::{
 };
 use super::super::shape::{At, List, Switch};
 use super::super::units::{self, Int, Literal, OnFailure, WhenAllDown, show_time};
-use super::{Checker, delivery, master_tls, strategy};
+use super::{Checker, delivery, failover, master_tls, strategy};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>, file: &File) -> Option<Upstream> {
     let upstream = at.get()?;
@@ -35,6 +35,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>, file: &File
     let outlier_detection = upstream.outlier_detection.get().and_then(|switch| outlier_detection(checker, switch));
     let retry = upstream.retry.get().and_then(|rules| retry(checker, rules));
     check_connect_timeout(checker, upstream);
+    let failover = failover::check(checker, upstream);
     let protocol = protocol(checker, upstream);
     let (pool, limits) = (upstream.pool.get()?, upstream.limits.get()?);
     Some(Upstream {
@@ -70,6 +71,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>, file: &File
         },
         closes_failed: *upstream.tcp_connections_on_failure.get()? == OnFailure::Close,
         proxy_protocol: proxy_protocol?,
+        failover: failover?,
     })
 }
 

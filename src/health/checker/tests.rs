@@ -339,6 +339,36 @@ async fn an_update_without_a_change_keeps_timers_and_one_with_a_change_probes_at
 }
 
 #[tokio::test]
+async fn where_one_serves_alone_a_refusal_that_a_probe_contradicts_is_forgiven() {
+    for (stands_by, expected) in [(true, Health::Healthy), (false, Health::Failed)] {
+        let bot = Bot::start(Manner::Answer(200, "")).await;
+        let policy = Policy { stands_by, ..Policy::default() };
+        let watch = Watch::with_policy(bot.address, Some(rare_check()), policy);
+        watch.until_health(Health::Healthy).await;
+        let asked = bot.asked();
+        watch.master.failed(clock::now(), Failure::ConnectRefused, None, || true);
+        assert!(watch.master.admission().dead());
+        until("it is probed again", async || bot.asked() > asked && watch.master.confirmed()).await;
+        until("the probe is taken in", async || watch.master.admission().health() == expected).await;
+        assert!(!watch.master.admission().dead());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_a_probe_confirms_is_a_failure_where_one_serves_alone() {
+    let bot = Bot::start(Manner::Answer(200, "")).await;
+    let policy = Policy { stands_by: true, ..Policy::default() };
+    let watch = Watch::with_policy(bot.address, Some(rare_check()), policy);
+    watch.until_health(Health::Healthy).await;
+    bot.stop().await;
+    watch.master.failed(clock::now(), Failure::ConnectRefused, None, || true);
+    until("it has failed for certain", async || {
+        watch.master.admission().health() == Health::Failed && watch.master.confirmed()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_removed_master_is_not_probed_any_more() {
     let bot = Bot::start(Manner::Answer(200, "")).await;
     let watch = Watch::new(bot.address, Some(check()));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::exchange::local::{Generation, Local};
 use crate::exchange::pick::Aim;
 use crate::exchange::whole::Whole;
 use crate::http::request::Framing;
+use crate::upstream::owner::Owner;
 
 /// Conversations of one batch that are delivered side by side.
 const SIDE_BY_SIDE_MAX: usize = 16;
@@ -34,6 +36,7 @@ pub struct Batch {
 /// A part without what it borrowed.
 struct Item {
     account: Allowed,
+    owner: Option<Arc<Owner>>,
     aim: Aim<'static>,
     head: Bytes,
     body: Bytes,
@@ -50,8 +53,8 @@ impl Batch {
         let mut by_conversation: HashMap<u64, usize> = HashMap::new();
         for parcel in parcels {
             let Parcel { aim, conversation, head, body } = parcel;
-            let fixed = Aim { key: aim.key, pin: aim.pin, allowed: None, preferred: aim.preferred };
-            let item = Item { account: aim.allowed.cloned(), aim: fixed, head, body };
+            let fixed = Aim { key: aim.key, pin: aim.pin, conversation, preferred: aim.preferred, ..Aim::default() };
+            let item = Item { account: aim.allowed.cloned(), owner: aim.owner.cloned(), aim: fixed, head, body };
             let line = conversation.map(|conversation| *by_conversation.entry(conversation).or_insert(lines.len()));
             match line.and_then(|line| lines.get_mut(line)) {
                 Some(line) => line.push(item),
@@ -96,7 +99,7 @@ impl Batch {
             to_head: false,
             idempotent: self.idempotent,
             once: false,
-            aim: Aim { allowed: item.account.as_ref(), ..item.aim },
+            aim: Aim { allowed: item.account.as_ref(), owner: item.owner.as_ref(), ..item.aim },
             timeout: self.timeout,
         };
         let mut part = Whole(&item.body);

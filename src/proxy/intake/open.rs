@@ -17,7 +17,7 @@ use crate::exchange::pick::Aim;
 use crate::http::request::Framing;
 use crate::limits::guard::Turned;
 use crate::proxy::http::prepare::{Prepared, Proof};
-use crate::snapshot::Upstream;
+use crate::snapshot::{Takers, Upstream};
 use crate::spool::record::Incoming;
 use crate::telemetry::hot::{RouteSlot, Webhook};
 use crate::whatsapp::signature::{self, Signed};
@@ -177,7 +177,8 @@ fn aim<'g>(
     let now = clock::now();
     let learnt = aliases.learn(update.account.as_deref().unwrap_or_default(), update, now);
     let conversation = learnt.as_ref().map(|learnt| learnt.conversation);
-    let mut aim = Aim { allowed: upstream.takers(update.account.as_deref(), update.kind == Kind::Event), ..plain };
+    let Takers { allowed, owner } = upstream.takers(update.account.as_deref(), update.kind == Kind::Event);
+    let mut aim = Aim { allowed, owner, conversation, ..plain };
     if upstream.settings.affinity.as_ref().is_some_and(|affinity| affinity.key == AffinityKey::Conversation) {
         if let (Some(pins), Some(learnt)) = (&upstream.pins, &learnt) {
             learnt.merged().iter().for_each(|ended| follow(pins, *ended, learnt.conversation, now));

@@ -13,6 +13,7 @@ use crate::exchange::whole::Whole;
 use crate::exchange::{End, Exchange, Failed};
 use crate::http::request::Framing;
 use crate::http::response::write_decimal;
+use crate::snapshot::Takers;
 use crate::spool::record::{Attempt, Ending, Incoming, Record};
 use crate::spool::schedule::{Delivery, Outcome};
 use crate::whatsapp::Kind;
@@ -129,10 +130,13 @@ impl Parcel {
             upstream.settings.affinity.as_ref().is_some_and(|affinity| affinity.key == AffinityKey::Conversation);
         let pin = self.delivery.conversation.filter(|_| by_conversation);
         let place = country.and_then(|country| Place::parse(Some(&country), None));
+        let Takers { allowed, owner } = upstream.takers(account.as_deref(), *kind == Kind::Event);
         Aim {
             key: Key { hash: pin, client: None, place },
             pin,
-            allowed: upstream.takers(account.as_deref(), *kind == Kind::Event),
+            conversation: self.delivery.conversation,
+            allowed,
+            owner,
             preferred: preferred.as_deref().and_then(|name| upstream.position_of(name)),
         }
     }

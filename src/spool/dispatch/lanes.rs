@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::tally::{Tallies, Tally};
-use crate::balance::Set;
 use crate::clock;
 use crate::config::model::Redelivery;
 use crate::exchange::local::{Generation, LocalUpstream};
-use crate::snapshot::Upstream;
+use crate::snapshot::{Takers, Upstream};
 use crate::spool::record::Entry;
 use crate::spool::schedule::{Schedule, Settings};
 use crate::spool::store::Store;
@@ -171,6 +170,10 @@ fn usable(upstream: &Upstream) -> impl Iterator<Item = usize> {
 /// Whether some master is usable that may get messages of this account. Where nobody names it, that depends on the message.
 fn is_open(upstream: &LocalUpstream, account: Option<&str>) -> bool {
     let upstream = &*upstream.shared;
-    let takers: Option<&Set> = upstream.takers(account, true);
-    usable(upstream).any(|position| takers.is_none_or(|takers| takers.contains(position)))
+    let Takers { allowed, owner } = upstream.takers(account, true);
+    let mut usable = usable(upstream);
+    match owner.map(|owner| owner.holders().owner) {
+        Some(owner) => owner.and_then(|id| upstream.position(id)).is_some_and(|owner| usable.any(|it| it == owner)),
+        None => usable.any(|position| allowed.is_none_or(|allowed| allowed.contains(position))),
+    }
 }

@@ -14,7 +14,7 @@ use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTa
 use super::Store;
 use super::api::DeadLetter;
 use super::dead::decode_history;
-use super::lock::{Busy, Lock};
+use super::lock::{Busy, Lock, SPOOL};
 use super::open::{NAME, create_private};
 use super::tables::{
     self, ALIASES, ATTEMPTS, DAMAGED, DEAD, DEAD_BY_TIME, ENTRIES, META, META_CLEAN, META_SCHEMA, NAMES, PINS, RECORDS,
@@ -92,7 +92,7 @@ impl Store {
 pub fn restore(file: &Path, state: &Path, replace: bool) -> Result<Summary, BackupError> {
     let target = state.join(NAME);
     fs::create_dir_all(state).map_err(|cause| error(state, cause))?;
-    let _lock = Lock::take(state).map_err(|busy| match busy {
+    let _lock = Lock::take(state, SPOOL).map_err(|busy| match busy {
         Busy::Held(Some(pid)) => error(&target, format!("process {pid} has it open; stop it first")),
         Busy::Held(None) => error(&target, "another process has it open; stop it first"),
         Busy::Io(cause) => error(&target, cause),

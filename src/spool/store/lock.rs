@@ -1,4 +1,4 @@
-//! One process for each state directory.
+//! One process for each thing in a state directory.
 //!
 //! The lock is the kernel's, on an open file, so it goes with the process however that ends. The file says who has it, for
 //! people; it stays when the lock goes, because removing it could let two processes lock two files of one name.
@@ -10,8 +10,8 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// The file's name in the state directory.
-pub const NAME: &str = "spool.lock";
+/// Of the store of messages.
+pub const SPOOL: &str = "spool.lock";
 
 /// Held as long as this lives.
 #[derive(Debug)]
@@ -34,15 +34,15 @@ impl From<io::Error> for Busy {
 }
 
 impl Lock {
-    /// Takes the lock of a directory, without waiting.
-    pub fn take(directory: &Path) -> Result<Self, Busy> {
+    /// Takes the lock of this name in a directory, without waiting.
+    pub fn take(directory: &Path, name: &str) -> Result<Self, Busy> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(directory.join(NAME))?;
+            .open(directory.join(name))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(Busy::Held(holder(&mut file))),

@@ -10,7 +10,7 @@ mod backup;
 mod command;
 mod dead;
 mod disk;
-mod lock;
+pub mod lock;
 mod open;
 mod read;
 mod seen;

@@ -16,7 +16,7 @@ use super::Store;
 use super::api::{Event, OpenError, OpenErrorKind, Recovered};
 use super::apply::{Image, Numbers};
 use super::disk::Disk;
-use super::lock::{Busy, Lock};
+use super::lock::{Busy, Lock, SPOOL};
 use super::seen::{Log, Seen};
 use super::shared::{Clock, Shared, Totals};
 use super::tables::{
@@ -103,7 +103,7 @@ impl Store {
         let path = state.join(NAME);
         let failed = |kind, cause: String| OpenError { kind, path: path.clone(), cause };
         std::fs::create_dir_all(state).map_err(|error| failed(OpenErrorKind::Io, error.to_string()))?;
-        let lock = Lock::take(state).map_err(|busy| match busy {
+        let lock = Lock::take(state, SPOOL).map_err(|busy| match busy {
             Busy::Held(Some(pid)) => failed(OpenErrorKind::Locked, format!("process {pid} has it open")),
             Busy::Held(None) => failed(OpenErrorKind::Locked, "another process has it open".to_owned()),
             Busy::Io(error) => failed(OpenErrorKind::Io, error.to_string()),

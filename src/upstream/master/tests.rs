@@ -16,6 +16,7 @@ fn policy() -> Policy {
         breaker_window: 10 * SECOND,
         slow_start: 60 * SECOND,
         suspect_after: Some(150_000),
+        stands_by: false,
     }
 }
 

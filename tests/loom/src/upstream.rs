@@ -2,6 +2,8 @@
 pub mod admission;
 #[path = "../../../src/upstream/latency.rs"]
 pub mod latency;
+#[path = "../../../src/upstream/owner.rs"]
+pub mod owner;
 #[path = "../../../src/upstream/permit.rs"]
 pub mod permit;
 #[path = "../../../src/upstream/window.rs"]
