@@ -264,3 +264,42 @@ fn with_runtime(work: impl Future<Output = std::io::Result<()>>) -> ExitCode {
 fn say(to: &mut impl Write, text: &str) {
     let _ = writeln!(to, "{}", text.trim_end());
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    /// The words of a command line: quotes hold words together, and a `#` between words ends it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quoted) = (vec![String::new()], false);
+        for character in line.chars() {
+            let last = words.last_mut().unwrap();
+            match character {
+                '"' => quoted = !quoted,
+                '#' if !quoted && last.is_empty() => break,
+                ' ' if !quoted => words.push(String::new()),
+                _ => last.push(character),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn every_command_of_the_playbook_exists_as_it_is_written() {
+        let page = include_str!("../docs/alerts.md");
+        let commands: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+        let commands: Vec<&str> = commands.into_iter().filter(|line| line.starts_with("baton ")).collect();
+        assert!(commands.len() > 30, "{commands:?}");
+        let inline = page.split('`').skip(1).step_by(2).filter(|code| code.starts_with("baton ctl "));
+        let whole = commands.into_iter().map(|command| (command, true));
+        for (command, whole) in whole.chain(inline.map(|command| (command, false))) {
+            // In the running text a command stands without what it is about.
+            let short = |error: &clap::Error| !whole && error.kind() == ErrorKind::MissingRequiredArgument;
+            let parsed = Cli::try_parse_from(words(command));
+            assert!(parsed.as_ref().err().is_none_or(short), "{command}: {}", parsed.unwrap_err());
+        }
+    }
+}

@@ -76,6 +76,10 @@ kinds! {
     CertificateIssued "certificate-issued"
     CertificateFailed "certificate-failed"
     CertificateExpiring "certificate-expiring"
+    AlertRaised "alert-raised"
+    AlertEscalated "alert-escalated"
+    AlertAcknowledged "alert-acknowledged"
+    AlertResolved "alert-resolved"
 }
 
 impl Kind {

@@ -4,6 +4,7 @@
 
 pub mod acme;
 pub mod admin;
+pub mod alerts;
 pub mod audit;
 pub mod balance;
 pub mod cli;

@@ -18,6 +18,12 @@ const LAYERS: &[(&str, &[&str])] = &[
         "pure cores",
         &[
             "acme/schedule",
+            "alerts/alert",
+            "alerts/book",
+            "alerts/facts",
+            "alerts/silence",
+            "alerts/subject",
+            "alerts/window",
             "audit/chain",
             "balance",
             "config",
@@ -69,7 +75,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "whatsapp",
         ],
     ),
-    ("mechanisms", &["audit", "exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"]),
+    (
+        "mechanisms",
+        &["alerts", "audit", "exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"],
+    ),
     ("data plane", &["proxy", "spool/dispatch", "worker"]),
     ("control plane", &["acme", "health", "notify"]), // but for their pure cores, above
     ("control plane", &["acme", "health", "monitor"]), // but for their pure cores, above

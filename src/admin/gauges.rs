@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::view::{Circuit, FailoverStatus, Health, MasterView, StatusView, UpstreamView};
+use crate::alerts::alert::severity_word;
+use crate::alerts::book::{self, Book};
+use crate::clock::unix_millis;
 use crate::events::Bus;
 use crate::failover::view::GroupState;
 use crate::telemetry::exposition::Exposition;
@@ -52,6 +55,15 @@ pub fn write(status: &StatusView, events: &Bus, out: &mut Exposition) {
     masters(status, out, &names::MASTER_IN_FLIGHT, |master| master.in_flight);
     masters(status, out, &names::MASTER_QUEUED, |master| master.queued);
     failovers(status, out);
+}
+
+/// Writes how many alerts there are.
+pub fn alerts(book: &Book, out: &mut Exposition) {
+    let mut family = out.family(&names::ALERTS);
+    for ((severity, state), count) in book::counts(book, unix_millis()) {
+        family.integer(&[severity_word(severity), state], count);
+    }
+    out.family(&names::ALERTS_LEFT_OUT).integer(&[], book.left_out());
 }
 
 /// Where nothing was observed yet there is no score.

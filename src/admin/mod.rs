@@ -4,6 +4,7 @@
 //! [`table`] lists every path with what it needs, [`access`] decides who may, and each resource has a file of its own.
 
 mod access;
+mod alerts;
 pub mod audit;
 pub mod backup;
 mod body;
@@ -41,6 +42,7 @@ use tokio::sync::oneshot;
 pub use problem::{Document, Problem};
 pub use server::{Admin, Listener, start};
 
+use crate::alerts::Alerts;
 use crate::audit::Audit;
 use crate::events::Bus;
 use crate::failover::orchestrator::{Done, Refused, Request};
@@ -114,6 +116,7 @@ pub struct AdminState {
     pub keys: Arc<ArcSwap<Keyring>>,
     pub audit: Arc<Audit>,
     pub monitor: Arc<Monitor>,
+    pub alerts: Arc<Alerts>,
     pub backups: Arc<backup::Backups>,
     pub events: Arc<Bus>,
     /// Places for streams of events, by [`events::places`].

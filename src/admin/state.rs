@@ -21,7 +21,10 @@ pub async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, Json<R
 pub async fn metrics(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
     let mut status = state.source.status();
     status.judge(&state.monitor.lock());
-    let text = state.telemetry.render(|out| gauges::write(&status, &state.events, out));
+    let text = state.telemetry.render(|out| {
+        gauges::write(&status, &state.events, out);
+        gauges::alerts(&state.alerts.lock(), out);
+    });
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text)
 }
 

@@ -14,7 +14,9 @@ use axum::routing::{MethodFilter, MethodRouter, get, on};
 use super::audit;
 use super::problem::Problem;
 use super::role::{Need, Role};
-use super::{AdminState, access, backup, dashboard, dead_letters, events, failovers, masters, spool, state, trends};
+use super::{
+    AdminState, access, alerts, backup, dashboard, dead_letters, events, failovers, masters, spool, state, trends,
+};
 
 /// One method of one path.
 pub struct Endpoint {
@@ -62,6 +64,13 @@ pub fn endpoints() -> Vec<Endpoint> {
         change("/api/v1/upstreams/{upstream}/failback", OPERATOR, on(MethodFilter::POST, failovers::failback)),
         change("/api/v1/upstreams/{upstream}/reset", OPERATOR, on(MethodFilter::POST, failovers::reset)),
         read("/api/v1/failovers", VIEWER, get(failovers::list)),
+        read("/api/v1/alerts", VIEWER, get(alerts::list)),
+        read("/api/v1/alerts/history", VIEWER, get(alerts::history)),
+        read("/api/v1/alerts/rules", VIEWER, get(alerts::rules)),
+        read("/api/v1/alerts/silences", VIEWER, get(alerts::silences)),
+        change("/api/v1/alerts/silences", OPERATOR, on(MethodFilter::POST, alerts::silence)),
+        remove("/api/v1/alerts/silences/{id}", OPERATOR, on(MethodFilter::DELETE, alerts::unsilence)),
+        change("/api/v1/alerts/{id}/acknowledge", OPERATOR, on(MethodFilter::POST, alerts::acknowledge)),
         read("/api/v1/spool", VIEWER, get(spool::summary)),
         read("/api/v1/spool/messages", VIEWER, get(spool::messages)),
         read("/api/v1/dead-letters", VIEWER, get(dead_letters::list)),
@@ -102,4 +111,8 @@ fn read(path: &'static str, need: Need, handler: MethodRouter<Arc<AdminState>>) 
 
 fn change(path: &'static str, need: Need, handler: MethodRouter<Arc<AdminState>>) -> Endpoint {
     Endpoint { method: Method::POST, path, need, patience: PATIENCE, handler }
+}
+
+fn remove(path: &'static str, need: Need, handler: MethodRouter<Arc<AdminState>>) -> Endpoint {
+    Endpoint { method: Method::DELETE, path, need, patience: PATIENCE, handler }
 }

@@ -118,6 +118,7 @@ fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
         keys: Arc::new(ArcSwap::from_pointee(ring)),
         audit: Arc::default(),
         monitor: watched(),
+        alerts: Arc::default(),
         backups: Arc::default(),
         events: Arc::default(),
         event_readers: events::places(),

@@ -3,6 +3,7 @@
 //! Apart from the types inside, so that those can change while clients keep working. Fields are added, never renamed or
 //! removed; a client ignores those it does not know.
 
+mod alerts;
 mod audit;
 mod failover;
 mod spool;
@@ -10,6 +11,7 @@ mod standing;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerts::*;
 pub use audit::*;
 pub use failover::*;
 pub use spool::*;

@@ -2,6 +2,7 @@
 //!
 //! Every field of the model is named here once, without `..`, so that a new key cannot be forgotten.
 
+mod alerts;
 mod delivery;
 mod destination;
 mod events;
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::model::{
-    Access, AccessLog, Acme, AcmeChallenge, Admin, AdminKey, Affinity, AffinityKey, AllDown, CertificateFiles,
+    Access, AccessLog, Acme, AcmeChallenge, Admin, AdminKey, Affinity, AffinityKey, Alerts, AllDown, CertificateFiles,
     CircuitBreaker, ClientAddress, ClientAuth, Config, DotSegments, Geo, HealthCheck, HostPattern, Http2, HttpProbe,
     JsonProbe, Listener, ListenerLimits, Logging, Master, MasterHttp2, MasterLimits, MasterProtocol, MasterTls, Match,
     OutlierDetection, Overload, PathPattern, PathRules, Pool, Probe, ProxyProtocol, ProxyVersion, RateKey, RateLimit,
@@ -71,6 +72,15 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
         |webhook| &webhook.name,
         |lines, name, old, new| {
             lines.values(name, &events::webhook(old), &events::webhook(new));
+        },
+    );
+    lines.items(
+        "alert rule",
+        &old.alerts.rules,
+        &new.alerts.rules,
+        |rule| &rule.name,
+        |lines, name, old, new| {
+            lines.values(name, &alerts::rule(old), &alerts::rule(new));
         },
     );
     if lines.0.is_empty() && old != new {
@@ -153,6 +163,7 @@ fn globals(config: &Config) -> Values {
         routes: _,
         upstreams: _,
         event_webhooks: _,
+        alerts: Alerts { enabled: alerts_enabled, rules: _, escalation },
         state_path,
         spool,
         admin: Admin { address, keys, audience },
@@ -174,6 +185,8 @@ fn globals(config: &Config) -> Values {
         ("admin.audience", some(audience)),
         ("logging.level", some(level)),
         ("logging.access_log", Some(access_log)),
+        ("alerts.enabled", some(alerts_enabled)),
+        ("alerts.escalation", escalation.as_ref().map(alerts::escalation)),
         ("drain_timeout", some(show_time(*drain_timeout))),
         ("upgrade_timeout", some(show_time(*upgrade_timeout))),
         ("overload.requests", some(requests)),

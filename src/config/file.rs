@@ -4,6 +4,7 @@
 //! the values make sense together is said in [`super::validate`].
 
 mod admin;
+mod alerts;
 mod delivery;
 mod destination;
 mod events;
@@ -19,6 +20,7 @@ use super::units::{
     TimeOrZero, Times, TlsName, TlsVersion, UrlPath, Verify, WhenAllDown, Workers,
 };
 pub use admin::{Admin, AdminKey};
+pub use alerts::{AlertLabel, AlertRule, Alerts, BuiltinRule};
 pub use delivery::{Redelivery, Spool, WhatsApp};
 pub use destination::{Redirect, Share};
 pub use events::{EventWebhook, Events};
@@ -47,6 +49,8 @@ shape! {
         admin: Admin = "{}",
         /// Who hears of what happens.
         events: Events = "{}",
+        /// What is wrong, since when, and how much it matters.
+        alerts: Alerts = "{}",
         /// Log and access log.
         logging: Logging = "{}",
         /// How long requests in flight may take to finish after SIGTERM. `0s` waits for none.

@@ -6,6 +6,7 @@
 
 mod acme;
 mod admin;
+mod alerts;
 mod compression;
 mod delivery;
 mod destination;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use acme::{Acme, AcmeChallenge, Eab};
 pub use admin::{Admin, AdminKey};
+pub use alerts::{AlertRule, Alerts, BUILTIN, Builtin, Comparison, Escalation, Only, Scope, Signal, shown};
 pub use compression::{Coding, Compression, CompressionLevel};
 pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
@@ -43,6 +45,7 @@ pub struct Config {
     pub spool: Spool,
     pub admin: Admin,
     pub event_webhooks: Vec<EventWebhook>,
+    pub alerts: Alerts,
     pub logging: Logging,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain_timeout: Duration,

@@ -115,6 +115,11 @@ impl Client {
         self.read(&answer)
     }
 
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let answer = self.ask(Method::DELETE, path, Bytes::new()).await?;
+        self.read(&answer)
+    }
+
     /// Opens the answer of a GET that comes bit by bit.
     pub async fn open(&self, path: &str) -> Result<Incoming, Failure> {
         let failed = |reason: &dyn fmt::Display| Failure::Failed(format!("{}: {reason}", self.target));

@@ -2,6 +2,7 @@
 //!
 //! Each group of commands is a file that turns an answer into text for people; `--json` prints the answer as it came.
 
+mod alerts;
 pub mod audit;
 mod backup;
 mod client;
@@ -71,6 +72,8 @@ enum Command {
     /// Messages that were given up
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// What is wrong, and who looks after it
+    Alerts(alerts::Args),
     /// Show who changed what
     Audit(audit::Args),
     /// Follow what happens
@@ -163,6 +166,7 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Failovers(args) => failovers::history(&client, &args).await,
         Command::Spool(args) => spool::run(&client, &args).await,
         Command::DeadLetters(command) => dead_letters::run(&client, &command).await,
+        Command::Alerts(args) => alerts::run(&client, &args).await,
         Command::Audit(args) => audit::run(&client, &args).await,
         Command::Events(args) => events::run(&client, &args, json).await,
         Command::Backup(args) => backup::run(&client, &args).await,

@@ -36,6 +36,8 @@ struct Running {
     webhook: EventWebhook,
     /// Number of the last event that is done with.
     position: Arc<AtomicU64>,
+    /// Events that it was not told, since it is configured so.
+    untold: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -67,19 +69,28 @@ impl Webhooks {
         }
     }
 
+    /// How many events each was not told, since it is configured as it is.
+    #[must_use]
+    pub fn untold(&self) -> Vec<(String, u64)> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().map(|it| (it.webhook.name.clone(), it.untold.load(Ordering::Relaxed))).collect()
+    }
+
     fn start(&self, webhook: &EventWebhook, after: Option<u64>) -> Running {
         let reader = self.events.read(after);
         let position = Arc::new(AtomicU64::new(reader.position()));
+        let untold: Arc<AtomicU64> = Arc::default();
         let counter = |outcome| self.telemetry.cold.counter(&names::EVENT_WEBHOOKS, &[&webhook.name, outcome]);
         let teller = Teller {
             webhook: webhook.clone(),
             reader,
             position: position.clone(),
+            untold: untold.clone(),
             delivered: counter("delivered"),
             failed: counter("failed"),
             dropped: counter("dropped"),
         };
-        Running { webhook: webhook.clone(), position, task: self.runtime.spawn(teller.run()) }
+        Running { webhook: webhook.clone(), position, untold, task: self.runtime.spawn(teller.run()) }
     }
 
     /// Gives what has been told to the bus before it was closed this much time to be delivered.
@@ -98,6 +109,7 @@ struct Teller {
     webhook: EventWebhook,
     reader: Reader,
     position: Arc<AtomicU64>,
+    untold: Arc<AtomicU64>,
     delivered: Counter,
     failed: Counter,
     dropped: Counter,
@@ -120,6 +132,7 @@ impl Teller {
                 Next::Missed(count) => {
                     let count = count.unwrap_or(1);
                     self.dropped.increment(count);
+                    self.untold.fetch_add(count, Ordering::Relaxed);
                     tracing::warn!("event webhook {name} is too slow: {count} events are dropped");
                 }
                 Next::Closed => return,
@@ -155,6 +168,7 @@ impl Teller {
             Ok(()) => self.delivered.increment(1),
             Err(reason) => {
                 self.failed.increment(1);
+                self.untold.fetch_add(1, Ordering::Relaxed);
                 let attempts = post.attempts;
                 tracing::error!(
                     "event webhook {name} ({place}) is not told event {id} after {attempts} attempts: {reason}"

@@ -7,6 +7,7 @@
 //! stop:    not ready ─▶ close listeners ─▶ workers drain ─▶ deadline
 //! ```
 
+mod alerts;
 mod expiry;
 mod files;
 mod kept;
@@ -35,6 +36,7 @@ use tokio::sync::watch;
 use crate::acme::manager::Manager;
 use crate::admin::token::Keyring;
 use crate::admin::{self, AdminState};
+use crate::alerts::Alerts;
 use crate::audit::{Audit, Author};
 use crate::config::{self, Diagnostics, Loaded, model};
 use crate::events::{Bus, Event, Kind, Severity};
@@ -131,6 +133,7 @@ pub(crate) struct Control {
     audit: Arc<Audit>,
     events: Arc<Bus>,
     monitor: Arc<Monitor>,
+    alerts: Arc<Alerts>,
     acme: Manager,
     webhooks: Webhooks,
     spool: Mutex<Option<spool::Running>>,
@@ -236,6 +239,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         audit: Arc::new(audit),
         events,
         monitor: Arc::default(),
+        alerts: Arc::default(),
         acme,
         webhooks,
         spool: Mutex::default(),
@@ -405,6 +409,7 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         keys: control.keys.clone(),
         audit: control.audit.clone(),
         monitor: control.monitor.clone(),
+        alerts: control.alerts.clone(),
         backups: Arc::default(),
         events: control.events.clone(),
         event_readers: admin::events::places(),

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Control;
+use super::alerts::Watchman;
 use crate::clock;
 use crate::config::model::StrategyKind;
 use crate::events::{Next, Reader};
@@ -61,12 +63,17 @@ async fn watch(control: &Control, mut stopping: oneshot::Receiver<()>) {
         let mut core = control.monitor.lock();
         files.load(clock::unix_millis() / 1000, |key, closed| core.restore(key, closed));
     }
+    let mut watchman = Watchman::new(control);
     let mut eyes = Eyes::default();
     let mut news = control.events.read(None);
     loop {
         let seen = eyes.look(control);
         let closed = control.monitor.lock().observe(&seen);
         files.keep(&closed);
+        // What a process that is being taken down sees is no fault.
+        if !control.stopping.load(Ordering::Acquire) {
+            watchman.look(control, &seen);
+        }
         // On the second, so that each has its sample.
         let rest = Duration::from_millis(1000 - clock::unix_millis() % 1000);
         tokio::select! {

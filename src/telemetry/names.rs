@@ -107,6 +107,12 @@ metrics! {
     ACME_ORDERS = Counter "baton_acme_orders_total" ["name", "outcome"]
         "Orders of certificates by ACME by outcome: issued or failed.";
 
+    // Alerts.
+    ALERTS = Gauge "baton_alerts" ["severity", "state"]
+        "Alerts that go on, by severity and by state: active, acknowledged or silenced.";
+    ALERTS_LEFT_OUT = Counter "baton_alerts_left_out_total" []
+        "Alerts for which there was no room, because a thousand go on already.";
+
     // Masters.
     MASTER_HEALTH = Gauge "baton_master_health" ["upstream", "master"]
         "Health by probes: 0 unknown, 1 healthy, 2 degraded, 3 failed.";

@@ -167,7 +167,7 @@ async fn a_webhook_is_told_each_transition_in_order_and_signed() {
     let _machine = among_others().await;
     let (bot, mut masters) = (Bot::start().await, masters(["a"]).await);
     let keys = ", secret: hunter2, severity: warning";
-    let config = Config::of(&masters).upstream(PROBES).top(&webhook(&bot, keys));
+    let config = Config::of(&masters).upstream(PROBES).top(&webhook(&bot, keys)).top("alerts: { enabled: false }");
     let baton = Baton::start(&config).await;
     masters[0].kill().await;
     let down = eventually_told(&bot, "the outage is told", |event| event["kind"] == "upstream-down").await;

@@ -9,6 +9,7 @@ mod kit;
 mod acme;
 mod admin;
 mod affinity;
+mod alerts;
 mod audit;
 mod bodies;
 mod client_certificates;

@@ -15,7 +15,7 @@ const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 2
 
 scalars! {
     Time; TimeOrZero; Size<MIN, MAX> where MIN: u64, MAX: u64; Int<MIN, MAX> where MIN: u64, MAX: u64;
-    Degrees<MAX> where MAX: i32;
+    Degrees<MAX> where MAX: i32; Number;
 }
 
 /// A number and a unit, without anything between them.
@@ -175,6 +175,28 @@ impl<const MAX: i32> Scalar for Degrees<MAX> {
 
     fn schema() -> Json {
         json!({ "type": "number", "minimum": -MAX, "maximum": MAX })
+    }
+}
+
+/// Any number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Number(pub f64);
+
+/// Beyond it a float has no whole numbers left.
+const NUMBER_MAX: f64 = 1e15;
+
+impl Scalar for Number {
+    const NAME: &'static str = "a number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.parse::<f64>() {
+            Ok(number) if number.abs() <= NUMBER_MAX => Ok(Self(number)),
+            _ => Err("write digits, and a point if need be: 5, 0.1".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "number", "minimum": -NUMBER_MAX, "maximum": NUMBER_MAX })
     }
 }
 

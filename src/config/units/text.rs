@@ -13,7 +13,7 @@ const NAME_CHARS_MAX: usize = 64;
 /// Longest text that is compared with or sent in an HTTP message.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
-scalars! { Name; Text; FilePath; Phone; Country; Pointer; }
+scalars! { Name; NameOrAll; LabelName; Text; FilePath; Phone; Country; Pointer; }
 
 /// What listeners, routes, upstreams and masters are called.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,6 +33,56 @@ impl Scalar for Name {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": format!("^[A-Za-z0-9._-]{{1,{NAME_CHARS_MAX}}}$") })
+    }
+}
+
+/// A name, or `*` for each one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NameOrAll {
+    All,
+    Name(String),
+}
+
+impl Scalar for NameOrAll {
+    const NAME: &'static str = "a name or `*`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::All);
+        }
+        Name::parse(text).map(|name| Self::Name(name.0)).map_err(|help| format!("{help}, or \"*\" for each one"))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": format!("^(\\*|[A-Za-z0-9._-]{{1,{NAME_CHARS_MAX}}})$") })
+    }
+}
+
+/// A label of alerts, as Prometheus has them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LabelName(pub String);
+
+/// Labels that alerts have anyway.
+const LABELS_TAKEN: [&str; 7] = ["alertname", "severity", "upstream", "master", "route", "name", "instance"];
+
+impl Scalar for LabelName {
+    const NAME: &'static str = "the name of a label";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let begins = text.bytes().next().is_some_and(|first| !first.is_ascii_digit());
+        if LABELS_TAKEN.contains(&text) {
+            return Err("alerts have that label anyway".into());
+        }
+        if begins && text.len() <= NAME_CHARS_MAX && text.bytes().all(valid) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("up to {NAME_CHARS_MAX} letters, digits and `_`, and no digit first"))
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": format!("^[A-Za-z_][A-Za-z0-9_]{{0,{}}}$", NAME_CHARS_MAX - 1) })
     }
 }
 

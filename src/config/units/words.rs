@@ -5,8 +5,8 @@ use serde_json::{Value as Json, json};
 use super::quantity::Int;
 use super::text::FilePath;
 use crate::config::model::{
-    AccessLog, ClientAddress, Coding, CompressionLevel, DotSegments, Failback, FailoverMode, RepeatedSlashes,
-    StrategyKind, Strictness,
+    AccessLog, BUILTIN, ClientAddress, Coding, Comparison, CompressionLevel, DotSegments, Failback, FailoverMode,
+    RepeatedSlashes, Signal, StrategyKind, Strictness,
 };
 use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
 use crate::config::tree::NodeId;
@@ -110,6 +110,21 @@ impl Decode for SeverityWord {
     }
 }
 
+/// A rule of alerts that Baton comes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BuiltinName(pub &'static str);
+
+impl Decode for BuiltinName {
+    fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+        let words: Vec<_> = BUILTIN.iter().map(|rule| (Self(rule.name), rule.name)).collect();
+        decoder.word(node, &words, &[])
+    }
+
+    fn kind() -> Kind {
+        Kind::Words(BUILTIN.iter().map(|rule| rule.name).collect())
+    }
+}
+
 /// Reads words that stand in the model, each with its variant.
 macro_rules! model_words {
     ($($name:ident $(later $later:literal)?),+) => {$(
@@ -126,8 +141,8 @@ macro_rules! model_words {
 }
 
 model_words! {
-    ClientAddress, Coding, CompressionLevel, DotSegments, Failback, FailoverMode later "active-active", RepeatedSlashes,
-    StrategyKind, Strictness
+    ClientAddress, Coding, Comparison, CompressionLevel, DotSegments, Failback, FailoverMode later "active-active", RepeatedSlashes,
+    Signal, StrategyKind, Strictness
 }
 
 /// Declares words that a value may be, each for one variant.

@@ -5,6 +5,7 @@
 
 mod acme;
 mod admin;
+mod alerts;
 mod delivery;
 mod destination;
 mod events;
@@ -53,6 +54,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
     tcp::check_upstreams(&mut checker, file);
     let admin = admin::check(&mut checker, &file.admin);
     let event_webhooks = events::check(&mut checker, &file.events);
+    let alerts = alerts::check(&mut checker, &file.alerts, file);
     let logging = file.logging.get()?;
     let overload = file.overload.get()?;
     Some(Config {
@@ -64,6 +66,7 @@ pub fn check(file: &At<File>, decoder: &mut Decoder, resolver: &mut Resolver<'_>
         spool: delivery::spool(&file.state.get()?.spool)?,
         admin: admin?,
         event_webhooks: event_webhooks?,
+        alerts: alerts?,
         logging: Logging {
             level: level(*logging.level.get()?).to_owned(),
             access_log: logging.access_log.get()?.0.clone(),
