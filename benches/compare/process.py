@@ -17,6 +17,7 @@ import time
 import urllib.request
 
 PR_SET_PDEATHSIG = 1
+ALL_CORES = os.sched_getaffinity(0)
 # Ahead of builds and the like that run on the same machine. Not a real-time class: that would starve the kernel's own
 # threads, which deliver packets under load.
 NICE = -15
@@ -53,15 +54,15 @@ def ahead_of_others():
         group.write_text(before)
 
 
-def pinned(core):
-    """What a child does before it becomes its program: stay on one core, and end when the benchmark ends."""
+def pinned(cores):
+    """What a child does before it becomes its program: stay on these cores, or this one, and end when the benchmark ends."""
 
     libc = ctypes.CDLL(None)
 
     def prepare():
         os.setpgid(0, 0)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, {cores} if isinstance(cores, int) else cores)
         if privileged():
             os.setpriority(os.PRIO_PROCESS, 0, NICE)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

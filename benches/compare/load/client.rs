@@ -162,6 +162,9 @@ impl Client {
             let time = now();
             if time > at_most {
                 requests = issued;
+                if settled >= requests {
+                    break;
+                }
             }
             match &plan.arrivals {
                 None => {

@@ -44,6 +44,9 @@ enum Mode {
         /// Appends the number of each message received, one a line.
         #[arg(long)]
         journal: Option<PathBuf>,
+        /// What each answers in a second at most; what comes sooner waits.
+        #[arg(long)]
+        rate: Option<f64>,
     },
     /// Send a fixed number of requests, each connection asking again as soon as it is answered.
     Closed {
@@ -114,9 +117,8 @@ struct Target {
     /// Over TLS, with certificates unchecked.
     #[arg(long)]
     tls: bool,
-    /// Size of a POST body in bytes; without it the requests are GETs.
-    #[arg(long)]
-    body: Option<usize>,
+    #[command(flatten)]
+    shape: message::Shape,
     /// Number of the first message.
     #[arg(long, default_value_t = 0)]
     first: u64,
@@ -125,14 +127,17 @@ struct Target {
 impl Target {
     fn client(&self) -> io::Result<Client> {
         let tls = if self.tls { Some(carrier::tls(false)?) } else { None };
-        Client::connect(self.target, tls, self.connections, message::Template::new(self.body), self.first)
+        Client::connect(self.target, tls, self.connections, message::Template::new(&self.shape), self.first)
     }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout();
     match Arguments::parse().mode {
-        Mode::Masters { listen, journal } => server::run(&listen, journal.as_deref())?,
+        Mode::Masters { listen, journal, rate } => {
+            let pause = rate.map(|rate| Duration::from_secs_f64(1.0 / rate)).unwrap_or_default();
+            server::run(&listen, journal.as_deref(), pause)?;
+        }
         Mode::Closed { target, requests, at_most } => {
             let report = target.client()?.run(&Plan::closed(requests, Duration::from_secs_f64(at_most)))?;
             writeln!(out, "{report}")?;

@@ -1,9 +1,9 @@
-//! Masters: every request is answered with the same small 200 from one thread.
+//! Masters: every request is answered with the same small 200 from one thread, at once or at a rate.
 //!
 //! `GET /count` answers how many webhooks each address has received, which shows whether a proxy spread them, and
 //! `GET /echo` answers with the request itself, which shows what a proxy made of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,11 +19,16 @@ const BUFFER: usize = 16 * 1024;
 const OWNER_CHECK: Duration = Duration::from_millis(500);
 
 /// Serves until the process that started it is gone.
-pub fn run(addresses: &[SocketAddr], journal: Option<&Path>) -> io::Result<()> {
+///
+/// `pause`: between two answers of one master to webhooks, at least.
+pub fn run(addresses: &[SocketAddr], journal: Option<&Path>, pause: Duration) -> io::Result<()> {
     let mut masters = Masters {
         poller: Poller::new()?,
         listeners: Vec::new(),
         received: vec![0; addresses.len()],
+        pause,
+        free: vec![Instant::now(); addresses.len()],
+        late: VecDeque::new(),
         journal: journal.map(|path| OpenOptions::new().create(true).append(true).open(path)).transpose()?,
         connections: HashMap::new(),
         next: addresses.len() as u64,
@@ -41,6 +46,11 @@ struct Masters {
     poller: Poller,
     listeners: Vec<TcpListener>,
     received: Vec<u64>,
+    pause: Duration,
+    /// When each master has done what it was given.
+    free: Vec<Instant>,
+    /// Connections that are answered later, and when, the next one first.
+    late: VecDeque<(Instant, u64)>,
     journal: Option<File>,
     connections: HashMap<u64, Connection>,
     next: u64,
@@ -60,7 +70,9 @@ impl Masters {
         let mut ready = Vec::new();
         loop {
             ready.clear();
-            ready.extend_from_slice(self.poller.wait(Some(OWNER_CHECK))?);
+            let next = self.late.front().map_or(OWNER_CHECK, |(due, _)| due.saturating_duration_since(Instant::now()));
+            ready.extend_from_slice(self.poller.wait(Some(next.min(OWNER_CHECK)))?);
+            self.answer_late()?;
             if checked.elapsed() >= OWNER_CHECK {
                 checked = Instant::now();
                 if rustix::process::getppid() != owner {
@@ -77,6 +89,17 @@ impl Masters {
                 }
             }
         }
+    }
+
+    fn answer_late(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        while let Some((_, number)) = self.late.pop_front_if(|(due, _)| *due <= now) {
+            let Some(connection) = self.connections.get_mut(&number) else { continue };
+            if connection.stream.write_all(ANSWER).is_err() {
+                self.connections.remove(&number);
+            }
+        }
+        Ok(())
     }
 
     fn accept(&mut self, master: usize) -> io::Result<()> {
@@ -124,7 +147,15 @@ impl Masters {
                     if let (Some(journal), Some(number)) = (&mut self.journal, question.number) {
                         journal.write_all(&[number, b"\n"].concat())?;
                     }
-                    connection.stream.write_all(ANSWER)
+                    if self.pause.is_zero() || !path.starts_with("/webhook") {
+                        connection.stream.write_all(ANSWER)
+                    } else {
+                        let free = &mut self.free[connection.master];
+                        *free = (*free).max(Instant::now()) + self.pause;
+                        let at = self.late.partition_point(|(due, _)| *due <= *free);
+                        self.late.insert(at, (*free, number));
+                        Ok(())
+                    }
                 }
             };
             if answered.is_err() {
