@@ -33,6 +33,15 @@ impl Peer {
     }
 }
 
+/// What the kernel says about the other end of a connection (`SO_PEERCRED`).
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
+    let found = sockopt::socket_peercred(stream)?;
+    Ok(Peer { pid: found.pid.as_raw_nonzero().get().unsigned_abs(), uid: found.uid.as_raw() })
+}
+
 /// One end.
 #[derive(Debug)]
 pub struct Link {
@@ -52,8 +61,7 @@ impl Link {
     /// # Errors
     /// When the kernel does not tell.
     pub fn peer(&self) -> io::Result<Peer> {
-        let found = sockopt::socket_peercred(&self.stream)?;
-        Ok(Peer { pid: found.pid.as_raw_nonzero().get().unsigned_abs(), uid: found.uid.as_raw() })
+        peer(&self.stream)
     }
 
     /// Sends a message, and a socket with it. Not cancel-safe: the other end may have got a part of it.

@@ -15,6 +15,7 @@ mod monitor;
 mod observe;
 mod operate;
 mod outage;
+mod relay;
 mod reload;
 mod spool;
 mod status;
@@ -59,6 +60,7 @@ use crate::tls::server::{Gate, gate};
 use crate::upstream::admission::Health;
 use crate::upstream::master::Master;
 use crate::worker::{self, Phase, Supplies, Worker};
+use relay::Relay;
 use supervisor::Supervisor;
 use takeover::Takeover;
 use upgrade::{Successor, Upgrades};
@@ -259,6 +261,9 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     // Until here they simply end the process. Whoever reads that it is ready may send one at once.
     let signals =
         Signals { hangup, terminate: caught(SignalKind::terminate())?, interrupt: caught(SignalKind::interrupt())? };
+    // Before the old process lets go of the store, so that it can pass on what comes to it from then on.
+    let relay = takeover.as_ref().map(|_| Relay::start(&control, &snapshot.config.state_path)).transpose();
+    let relay = relay.map_err(|error| format!("cannot bind the socket for messages of the old process: {error}"))?;
     if let Some(takeover) = &mut takeover {
         takeover.ready(taken.numbers.clone()).await?;
         control.audit.resume();
@@ -297,6 +302,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         End::Fast | End::Drain => DRAIN_GRACE,
     };
     stop(&control, &phase, workers, patience, grace).await;
+    drop(relay);
     control.events.close();
     control.webhooks.finish(LAST_WORDS).await;
     control.audit.release().await;

@@ -99,7 +99,8 @@ impl Control {
         let detail = json!({ "pending": pending, "damaged": damaged, "clean": clean });
         self.events.publish(Event::new(Kind::SpoolOpened, severity, message).detail(detail));
         let spool = Spool { store: store.clone(), turns, claims: Arc::new(Claims::default()) };
-        self.publish_spool(Some(spool));
+        let present = self.published.load_full();
+        self.published.store(Arc::new(present.with_spool(Some(spool))));
         let running = Running { store, phase, dispatcher };
         *self.spool.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         Ok(())
@@ -119,9 +120,8 @@ impl Control {
         }
     }
 
-    /// Ends deliveries, closes the store and takes it out of the published generation. What is in flight gets `patience`;
-    /// what does not finish is delivered again by whoever opens the store next. Requests that want to store something are
-    /// answered 503 from the end of that on.
+    /// Ends deliveries, and closes the store. What is in flight gets `patience`; what does not finish is delivered again by
+    /// whoever opens the store next. What is to be stored from the end of that on is passed on to that process.
     pub async fn close_spool(&self, patience: Duration) {
         let running = self.spool.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { store, phase, dispatcher }) = running else { return };
@@ -138,7 +138,6 @@ impl Control {
             tracing::error!("the dispatcher had panicked");
         }
         kept::save(&store, &self.published.load());
-        self.publish_spool(None);
         if tokio::time::timeout(LAST_COMMIT, store.close()).await.is_err() {
             tracing::error!("the spool could not be closed in time; what was accepted is on disk");
         }
@@ -170,11 +169,6 @@ impl Control {
     pub fn store(&self) -> Option<Store> {
         let running = self.spool.lock().unwrap_or_else(PoisonError::into_inner);
         running.as_ref().map(|running| running.store.clone())
-    }
-
-    fn publish_spool(&self, spool: Option<Spool>) {
-        let present = self.published.load_full();
-        self.published.store(Arc::new(present.with_spool(spool)));
     }
 }
 

@@ -104,7 +104,7 @@ fn child() {
                     let id = salt | u128::from(producer << 24 | count);
                     let message = message(&store, id);
                     let seq = message.seq;
-                    let answer = match store.accept(vec![message]) {
+                    let answer = match store.accept(&[message]) {
                         Ok(answer) => answer.blocking_recv(),
                         Err(refused) => {
                             say(&format!("refused {refused}"));
@@ -226,7 +226,7 @@ fn a_killed_process_has_kept_every_promise() {
         assert!(said.accepted.len() > before, "round {round}: nothing was accepted");
         let (store, _) = said.check(directory.path());
         let some = *said.accepted.keys().next().expect("an id");
-        let answer = store.accept(vec![message(&store, some)]).expect("room").blocking_recv();
+        let answer = store.accept(&[message(&store, some)]).expect("room").blocking_recv();
         assert_eq!(answer, Ok(Ok(vec![Accepted::Duplicate])));
         let _ = store.close().blocking_recv();
     }
@@ -265,7 +265,7 @@ fn a_disk_that_fills_up_refuses_before_it_is_full_and_goes_on_when_it_is_emptied
     // The file is as large as before, and has room again.
     let begun = Instant::now();
     loop {
-        match store.accept(vec![message(&store, 1)]) {
+        match store.accept(&[message(&store, 1)]) {
             Ok(answer) => {
                 assert_eq!(answer.blocking_recv(), Ok(Ok(vec![Accepted::Stored])));
                 break;

@@ -140,8 +140,8 @@ impl Line {
         within(START, "every process has ended", async || self.processes().is_empty().then_some(())).await;
         let data = self.baton.directory().join("data");
         let files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
-        // The key that tokens are signed with outlives processes, as do what was audited, measured and told.
-        let stays = ["admin-key.json", "audit", "trends", "alerts.json"];
+        // The key that tokens are signed with outlives processes, as do what was audited, measured, told and stored.
+        let stays = ["admin-key.json", "audit", "trends", "alerts.json", "spool.lock", "spool.reserve", "spool.redb"];
         let left: Vec<_> = files.filter(|name| stays.iter().all(|known| name != known)).collect();
         assert!(left.is_empty(), "{left:?} is left in {}", data.display());
     }
@@ -182,17 +182,24 @@ impl Load {
     const PAUSE: Duration = Duration::from_millis(10);
 
     fn start(to: SocketAddr) -> Self {
+        Self::of(to, |_, _, header| format!("GET / HTTP/1.1\r\nHost: bot.example\r\n{header}\r\n"))
+    }
+
+    /// `next` writes a client's next request, given the client's number, the request's, and a header to put in.
+    fn of(to: SocketAddr, next: impl Fn(usize, u64, &str) -> String + Send + Clone + 'static) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (stop.clone(), answered.clone());
-        let client = move |kept: bool| {
-            let (stop, answered) = (stopped.clone(), counted.clone());
+        let client = move |number: usize, kept: bool| {
+            let (stop, answered, next) = (stopped.clone(), counted.clone(), next.clone());
+            let header = if kept { "" } else { "Connection: close\r\n" };
             async move {
-                let (mut failed, mut connection) = (Vec::new(), None);
+                let (mut failed, mut connection, mut count) = (Vec::new(), None, 0);
                 while !stop.load(Ordering::Relaxed) {
-                    match request(&mut connection, to, kept).await {
+                    match request(&mut connection, to, kept, &next(number, count, header)).await {
                         Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
                         Err(error) => failed.push(format!("kept: {kept}, {error}")),
                     }
+                    count += 1;
                     tokio::time::sleep(Self::PAUSE).await;
                 }
                 failed
@@ -201,7 +208,8 @@ impl Load {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let clients = tokio::join!(client(true), client(true), client(true), client(false), client(false));
+                let clients =
+                    tokio::join!(client(0, true), client(1, true), client(2, true), client(3, false), client(4, false));
                 [clients.0, clients.1, clients.2, clients.3, clients.4].concat()
             })
         });
@@ -218,14 +226,12 @@ impl Load {
 
 /// One request, on the connection there is or on a new one. A connection that the other side has closed before anything was
 /// sent on it is replaced, as every client does.
-async fn request(connection: &mut Option<TcpStream>, to: SocketAddr, keep: bool) -> Result<(), String> {
+async fn request(connection: &mut Option<TcpStream>, to: SocketAddr, keep: bool, text: &str) -> Result<(), String> {
     let mut stream = match connection.take() {
         Some(stream) if !matches!(stream.try_read(&mut [0]), Ok(0)) => stream,
         _ => TcpStream::connect(to).await.map_err(|error| format!("connect: {error}"))?,
     };
-    let header = if keep { "" } else { "Connection: close\r\n" };
-    let sent = stream.write_all(format!("GET / HTTP/1.1\r\nHost: bot.example\r\n{header}\r\n").as_bytes()).await;
-    sent.map_err(|error| format!("write: {error}"))?;
+    stream.write_all(text.as_bytes()).await.map_err(|error| format!("write: {error}"))?;
     let mut answer = Vec::new();
     let end = loop {
         if stream.read_buf(&mut answer).await.map_err(|error| format!("read: {error}"))? == 0 {

@@ -134,7 +134,7 @@ fn accept(state: &Path, producers: usize, seconds: f64, size: usize, known: u64)
                             break;
                         }
                         let sent = Instant::now();
-                        let answer = store.accept(vec![message(&store, id(salt ^ producer << 40 ^ count), &body)]);
+                        let answer = store.accept(&[message(&store, id(salt ^ producer << 40 ^ count), &body)]);
                         answer.unwrap().await.unwrap().unwrap();
                         latencies.push(sent.elapsed().as_nanos() as u64);
                     }
@@ -187,8 +187,9 @@ fn fill(state: &Path, messages: u64, size: usize, close: bool) {
     let begun = Instant::now();
     let mut answers = std::collections::VecDeque::new();
     for begin in (0..messages).step_by(100) {
-        let batch = (begin..(begin + 100).min(messages)).map(|number| message(&store, id(number), &body)).collect();
-        answers.push_back(store.accept(batch).unwrap());
+        let batch =
+            (begin..(begin + 100).min(messages)).map(|number| message(&store, id(number), &body)).collect::<Vec<_>>();
+        answers.push_back(store.accept(&batch).unwrap());
         if answers.len() > 50 {
             answers.pop_front().unwrap().blocking_recv().unwrap().unwrap();
         }

@@ -52,7 +52,7 @@ fn spooled(name: &str, messages: u64, dead: u64) -> Spooled {
     };
     let batch: Vec<Incoming> = (0..messages).map(message).collect();
     let ids: Vec<u64> = batch.iter().map(|message| message.seq).collect();
-    store.accept(batch).unwrap().blocking_recv().unwrap().unwrap();
+    store.accept(&batch).unwrap().blocking_recv().unwrap().unwrap();
     for (number, id) in ids.iter().take(usize::try_from(dead).unwrap()).enumerate() {
         let reason = if number % 2 == 0 { Reason::Attempts } else { Reason::Masters };
         let attempt = Attempt { at: 1, master: "dubai-1".into(), ending: Ending::Status(500) };

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::keep::{Unkept, keep, storing};
+use super::keep::{Unkept, keep, note_seen};
 use super::take::Work;
 use crate::exchange::answer::Answer;
 use crate::exchange::pick::Aim;
@@ -37,6 +37,10 @@ pub async fn forward_or_keep<R: Requester>(
     after: Duration,
     requester: &mut R,
 ) -> Fate {
+    if spool.store.is_closed() {
+        // Who has the store knows whether others of the conversation come first.
+        return kept(work, spool, message).await;
+    }
     let claimed = match claim(spool, message.id, after).await {
         Ok(claimed) => claimed,
         Err(Copy::Accepted) => return Fate::Accepted,
@@ -52,7 +56,7 @@ pub async fn forward_or_keep<R: Requester>(
     let exchange = Exchange { aim, once: true, timeout: exchange.timeout.min(after), ..exchange };
     match exchange.run(requester).await {
         Ok(answer) if (200..300).contains(&answer.status()) => {
-            spool.store.note_seen(message.id.into_iter().collect());
+            note_seen(work, spool, message.id.into_iter().collect());
             drop((claimed, turn));
             Fate::Delivered(answer)
         }
@@ -68,8 +72,7 @@ pub async fn forward_or_keep<R: Requester>(
 }
 
 async fn kept(work: &Work<'_>, spool: &Spool, message: Incoming) -> Fate {
-    storing(spool, std::slice::from_ref(&message));
-    match keep(spool, vec![message], work.watched).await {
+    match keep(work, spool, vec![message]).await {
         Ok(()) => Fate::Accepted,
         Err(why) => Fate::Unkept(why),
     }

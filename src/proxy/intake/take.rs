@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::batch::Batch;
 use super::fallback::{Fate, forward_or_keep};
-use super::keep::{Unkept, keep, storing};
+use super::keep::{Unkept, keep};
 use super::open::{Opened, Sealed};
 use crate::config::model::{Delivery, WhatsApp};
 use crate::exchange::answer::Answer;
@@ -132,8 +132,7 @@ async fn take_webhook<R: Requester>(work: &Work<'_>, rules: &WhatsApp, requester
 
 async fn store(work: &Work<'_>, provider: Provider, messages: Vec<Incoming>) -> Taken {
     let Some(spool) = &work.generation.snapshot.spool else { return unkept(Unkept::Failed) };
-    storing(spool, &messages);
-    match keep(spool, messages, work.watched).await {
+    match keep(work, spool, messages).await {
         Ok(()) => accepted(provider),
         Err(why) => unkept(why),
     }
@@ -145,7 +144,7 @@ fn unkept(why: Unkept) -> Taken {
             let problem = Problem::new(503, "there is no room for more messages here");
             (problem.retry_after(retry_after.as_secs().max(1)), Refusal::SpoolFull)
         }
-        Unkept::Failed => {
+        Unkept::Failed | Unkept::Closed => {
             (Problem::new(503, "messages cannot be stored here now").retry_after(5), Refusal::SpoolFailed)
         }
     };

@@ -67,7 +67,7 @@ impl Store {
     /// # Errors
     ///
     /// There is no room, the disk failed before, or the store is closed. The answer can say the same.
-    pub fn accept(&self, messages: Vec<Incoming>) -> Result<Answer, Refused> {
+    pub fn accept(&self, messages: &[Incoming]) -> Result<Answer, Refused> {
         if let Some(refused) = self.shared.ended() {
             return Err(refused);
         }
@@ -83,7 +83,7 @@ impl Store {
         let count = messages.len();
         self.shared.enter(count, estimate)?;
         let now = (self.shared.clock)();
-        let prepared: Result<Vec<_>, _> = messages.into_iter().map(|message| prepare(message, now)).collect();
+        let prepared: Result<Vec<_>, _> = messages.iter().map(|message| prepare(message, now)).collect();
         let Ok(messages) = prepared else {
             self.shared.leave(count, estimate);
             return Err(self.shared.too_large());
@@ -92,6 +92,12 @@ impl Store {
             self.shared.leave(count, estimate);
         })?;
         Ok(answer)
+    }
+
+    /// Whether another process may have it by now.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
     }
 
     /// Whether a message with this id was accepted, or noted, within the window.
@@ -235,7 +241,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn prepare(message: Incoming, now: crate::clock::UnixMillis) -> Result<Prepared, super::record::TooLarge> {
+fn prepare(message: &Incoming, now: crate::clock::UnixMillis) -> Result<Prepared, super::record::TooLarge> {
     let record = message.encode(now)?;
     let flags = if message.maybe_delivered { Entry::MAYBE_DELIVERED } else { 0 }
         | if message.ordered { 0 } else { Entry::UNORDERED };
@@ -251,5 +257,5 @@ fn prepare(message: Incoming, now: crate::clock::UnixMillis) -> Result<Prepared,
         flags,
         size: u32::try_from(record.len()).unwrap_or(u32::MAX),
     };
-    Ok(Prepared { entry, id: message.id, upstream: message.upstream, account: message.account, record })
+    Ok(Prepared { entry, id: message.id, upstream: message.upstream.clone(), account: message.account.clone(), record })
 }

@@ -8,7 +8,7 @@ fn what_was_accepted_is_there_after_a_restart() {
     let directory = Directory::new();
     let opened = open(&directory);
     let messages: Vec<_> = (0..10).map(|id| message(&opened.store, id)).collect();
-    let answer = opened.store.accept(messages.clone()).unwrap().blocking_recv().unwrap();
+    let answer = opened.store.accept(&messages).unwrap().blocking_recv().unwrap();
     assert_eq!(answer, Ok(vec![Accepted::Stored; 10]));
     opened.close();
 
@@ -41,7 +41,7 @@ fn of_two_copies_that_come_together_one_is_stored() {
     let directory = Directory::new();
     let opened = open(&directory);
     let pair = vec![message(&opened.store, 7), message(&opened.store, 7)];
-    let answer = opened.store.accept(pair).unwrap().blocking_recv().unwrap().unwrap();
+    let answer = opened.store.accept(&pair).unwrap().blocking_recv().unwrap().unwrap();
     assert_eq!(answer, [Accepted::Stored, Accepted::Duplicate]);
     assert_eq!(opened.store.stats().pending, 1);
 }
@@ -233,14 +233,14 @@ fn what_has_no_room_is_refused_and_what_is_settled_makes_room() {
     let directory = Directory::new();
     let opened = try_open(directory.path(), &Spool { max_messages: 2, ..settings() }, 1).unwrap();
     opened.accept([1, 2]);
-    let refused = opened.store.accept(vec![message(&opened.store, 3)]).unwrap_err();
+    let refused = opened.store.accept(&[message(&opened.store, 3)]).unwrap_err();
     assert!(matches!(refused, Refused::Full { why: Full::Messages, .. }), "{refused:?}");
     assert_eq!(opened.accept([2]), [Accepted::Duplicate], "a copy needs no room");
     opened.settle(opened.sequences()[0], Settlement::Delivered);
     assert_eq!(opened.accept([3]), [Accepted::Stored]);
     assert_eq!(opened.store.stats().full, Some(Full::Messages));
     opened.store.configure(&Spool { max_bytes: 100, ..settings() });
-    let refused = opened.store.accept(vec![message(&opened.store, 4)]).unwrap_err();
+    let refused = opened.store.accept(&[message(&opened.store, 4)]).unwrap_err();
     assert!(matches!(refused, Refused::Full { why: Full::Bytes, .. }), "{refused:?}");
     assert_eq!(opened.store.stats().full, Some(Full::Bytes));
     opened.sequences().into_iter().for_each(|seq| opened.settle(seq, Settlement::Delivered));
@@ -255,7 +255,7 @@ fn a_disk_with_too_little_room_keeps_messages_out_and_lets_settlements_through()
     opened.store.configure(&Spool { min_free: u64::MAX, ..settings() });
     let refused = (0..200).find_map(|id| {
         std::thread::sleep(std::time::Duration::from_millis(20));
-        opened.store.accept(vec![message(&opened.store, 1000 + id)]).err()
+        opened.store.accept(&[message(&opened.store, 1000 + id)]).err()
     });
     assert!(matches!(refused, Some(Refused::Full { why: Full::Disk, .. })), "{refused:?}");
     let first = opened.sequences()[0];
@@ -294,7 +294,7 @@ fn a_closed_store_refuses() {
     let directory = Directory::new();
     let opened = open(&directory);
     opened.close();
-    assert_eq!(opened.store.accept(vec![message(&opened.store, 1)]).err(), Some(Refused::Closed));
+    assert_eq!(opened.store.accept(&[message(&opened.store, 1)]).err(), Some(Refused::Closed));
     assert_eq!(opened.store.load(1), Err(ReadError::Closed));
     assert_eq!(opened.store.replay(Which::One(1)).err(), Some(Refused::Closed));
     opened.store.settle(1, Settlement::Delivered, None);

@@ -135,7 +135,7 @@ fn a_copy_made_under_load_is_one_moment_and_can_be_put_back() {
             for id in 1000.. {
                 // Pairs: a copy has both or none.
                 let pair = vec![message(&opened.store, id), message(&opened.store, 1_000_000 + id)];
-                opened.store.accept(pair).unwrap().blocking_recv().unwrap().unwrap();
+                opened.store.accept(&pair).unwrap().blocking_recv().unwrap().unwrap();
                 if stop.load(std::sync::atomic::Ordering::Relaxed) {
                     break;
                 }

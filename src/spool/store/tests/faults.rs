@@ -41,7 +41,7 @@ fn work(opened: &mut Opened, promises: &mut Promises) {
         let messages: Vec<_> = ids.iter().map(|id| message(&opened.store, *id)).collect();
         promises.ids.extend(messages.iter().map(|message| message.seq).zip(ids.iter().copied()));
         let seq = messages[0].seq;
-        match opened.store.accept(messages).ok().and_then(|answer| answer.blocking_recv().ok()) {
+        match opened.store.accept(&messages).ok().and_then(|answer| answer.blocking_recv().ok()) {
             Some(Ok(_)) => promises.accepted.push(ids),
             _ => {
                 promises.unanswered.push(ids);
@@ -109,7 +109,7 @@ fn whenever_the_disk_fails_what_was_acknowledged_stays_and_nothing_is_there_by_h
         opened.store.flush().blocking_recv().ok();
         let cause = opened.store.stats().failed.unwrap_or_else(|| panic!("operation {operation}: not noticed"));
         assert!(cause.contains("the disk of this test fails"), "{cause}");
-        let refused = opened.store.accept(vec![message(&opened.store, 999)]).unwrap_err();
+        let refused = opened.store.accept(&[message(&opened.store, 999)]).unwrap_err();
         assert_eq!(refused, Refused::Failed(cause));
         let events: Vec<_> = std::iter::from_fn(|| opened.events.try_recv().ok()).collect();
         assert!(matches!(events.last(), Some(Event::Failed(_))), "{events:?}");

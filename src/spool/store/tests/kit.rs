@@ -97,7 +97,7 @@ impl Opened {
     /// Stores messages with these ids, each asked for alone, and waits.
     pub fn accept(&self, ids: impl IntoIterator<Item = u128>) -> Vec<Accepted> {
         let answers: Vec<_> =
-            ids.into_iter().map(|id| self.store.accept(vec![message(&self.store, id)]).unwrap()).collect();
+            ids.into_iter().map(|id| self.store.accept(&[message(&self.store, id)]).unwrap()).collect();
         answers.into_iter().map(|answer| answer.blocking_recv().unwrap().unwrap()[0]).collect()
     }
 

@@ -101,7 +101,7 @@ impl Run {
             Act::Accept(ids) => {
                 let messages: Vec<_> = ids.iter().map(|id| message(&self.opened.store, (*id).into())).collect();
                 let sequences: Vec<_> = messages.iter().map(|message| message.seq).collect();
-                let answer = self.opened.store.accept(messages).unwrap().blocking_recv().unwrap().unwrap();
+                let answer = self.opened.store.accept(&messages).unwrap().blocking_recv().unwrap().unwrap();
                 for ((id, seq), accepted) in ids.iter().zip(sequences).zip(answer) {
                     let known = self.model.known.get(id);
                     // What is older than the window may be known for a little longer.
