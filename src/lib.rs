@@ -15,6 +15,7 @@ pub mod demo;
 pub mod events;
 pub mod exchange;
 pub mod failover;
+pub mod generations;
 pub mod health;
 pub mod http;
 pub mod ids;

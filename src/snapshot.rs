@@ -131,6 +131,12 @@ impl Snapshot {
         }
     }
 
+    /// The same with this number, where numbers go on from an earlier process.
+    #[must_use]
+    pub fn numbered(self, generation: u64) -> Self {
+        Self { generation, ..self }
+    }
+
     /// The same generation with another store, which comes and goes with what this process owns and not with its
     /// configuration.
     #[must_use]

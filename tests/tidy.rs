@@ -77,12 +77,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "mechanisms",
-        &["alerts", "audit", "exchange", "listener", "net", "snapshot", "spool", "telemetry", "tls", "upstream"],
+        &[
+            "alerts",
+            "audit",
+            "exchange",
+            "generations",
+            "listener",
+            "net",
+            "snapshot",
+            "spool",
+            "telemetry",
+            "tls",
+            "upstream",
+        ],
     ),
     ("data plane", &["proxy", "spool/dispatch", "worker"]),
-    ("control plane", &["acme", "health", "notify"]), // but for their pure cores, above
-    ("control plane", &["acme", "health", "monitor"]), // but for their pure cores, above
-    ("control plane", &["acme", "failover", "health"]), // but for their pure cores, above
+    ("control plane", &["acme", "failover", "health", "monitor", "notify"]), // but for their pure cores, above
     ("admin", &["admin"]),
     ("assembly", &["cli", "ctl", "demo", "lib", "main", "sample", "server"]),
 ];

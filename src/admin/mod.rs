@@ -8,6 +8,7 @@ mod alerts;
 pub mod audit;
 pub mod backup;
 mod body;
+pub mod config;
 mod dashboard;
 mod dead_letters;
 pub mod events;
@@ -47,6 +48,7 @@ use crate::audit::Audit;
 use crate::events::Bus;
 use crate::failover::orchestrator::{Done, Refused, Request};
 use crate::failover::record::Failover;
+use crate::generations::Generations;
 use crate::monitor::Monitor;
 use crate::spool::store::Store;
 use crate::telemetry::Telemetry;
@@ -71,6 +73,9 @@ pub trait Source: Send + Sync {
 
     /// The store of messages, where there is one.
     fn store(&self) -> Option<Store>;
+
+    /// The configuration in use.
+    fn configuration(&self) -> config::Present;
 }
 
 /// What operators can do to the running proxy. As with [`Source`], nothing here waits.
@@ -89,6 +94,10 @@ pub trait Operations: Send + Sync {
     /// Has a failover made, or says what it would be. The receiver gets the answer; what it takes is bounded by the upstream's
     /// `failover.deadline`.
     fn failover(&self, request: Request) -> oneshot::Receiver<Result<Done, Refused>>;
+
+    /// Has another configuration put into use, or says what that would change. The receiver gets the answer, which takes as long as
+    /// reading and checking a configuration; none comes where the process ends first.
+    fn configure(&self, order: config::Order) -> oneshot::Receiver<Result<config::Applied, config::Refused>>;
 }
 
 /// A name that nothing has.
@@ -117,6 +126,7 @@ pub struct AdminState {
     pub audit: Arc<Audit>,
     pub monitor: Arc<Monitor>,
     pub alerts: Arc<Alerts>,
+    pub generations: Arc<Generations>,
     pub backups: Arc<backup::Backups>,
     pub events: Arc<Bus>,
     /// Places for streams of events, by [`events::places`].

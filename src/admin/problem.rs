@@ -14,6 +14,7 @@ pub struct Problem {
     pub status: StatusCode,
     pub detail: String,
     challenge: Option<String>,
+    errors: Option<serde_json::Value>,
 }
 
 /// The document, as it is sent and as `baton ctl` reads it.
@@ -23,13 +24,22 @@ pub struct Document {
     pub title: String,
     pub status: u16,
     pub detail: String,
+    /// What is wrong, one by one, where there is more to say than a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<serde_json::Value>,
 }
 
 impl Problem {
     /// `detail` says what is wrong with this request, in a sentence.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), challenge: None }
+        Self { status, detail: detail.into(), challenge: None, errors: None }
+    }
+
+    /// With everything that is wrong.
+    #[must_use]
+    pub fn errors(self, errors: serde_json::Value) -> Self {
+        Self { errors: Some(errors), ..self }
     }
 
     /// With what the client has to show, for `WWW-Authenticate`.
@@ -46,6 +56,7 @@ impl IntoResponse for Problem {
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
             detail: self.detail.chars().take(DETAIL_CHARS_MAX).collect(),
+            errors: self.errors,
         };
         let mut response = (self.status, Json(document)).into_response();
         let headers = response.headers_mut();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -15,8 +15,10 @@ use super::audit;
 use super::problem::Problem;
 use super::role::{Need, Role};
 use super::{
-    AdminState, access, alerts, backup, dashboard, dead_letters, events, failovers, masters, spool, state, trends,
+    AdminState, access, alerts, backup, config, dashboard, dead_letters, events, failovers, masters, spool, state,
+    trends,
 };
+use crate::config::TEXT_BYTES_MAX;
 
 /// One method of one path.
 pub struct Endpoint {
@@ -71,6 +73,13 @@ pub fn endpoints() -> Vec<Endpoint> {
         change("/api/v1/alerts/silences", OPERATOR, on(MethodFilter::POST, alerts::silence)),
         remove("/api/v1/alerts/silences/{id}", OPERATOR, on(MethodFilter::DELETE, alerts::unsilence)),
         change("/api/v1/alerts/{id}/acknowledge", OPERATOR, on(MethodFilter::POST, alerts::acknowledge)),
+        read("/api/v1/config", OPERATOR, get(config::show)),
+        change("/api/v1/config/validate", OPERATOR, on(MethodFilter::POST, config::validate).layer(text())),
+        change("/api/v1/config/reload", OPERATOR, on(MethodFilter::POST, config::reload)),
+        read("/api/v1/generations", VIEWER, get(config::list)),
+        read("/api/v1/generations/{number}", OPERATOR, get(config::generation)),
+        read("/api/v1/generations/{number}/diff", VIEWER, get(config::diff)),
+        change("/api/v1/generations/{number}/rollback", OPERATOR, on(MethodFilter::POST, config::rollback)),
         read("/api/v1/spool", VIEWER, get(spool::summary)),
         read("/api/v1/spool/messages", VIEWER, get(spool::messages)),
         read("/api/v1/dead-letters", VIEWER, get(dead_letters::list)),
@@ -79,6 +88,11 @@ pub fn endpoints() -> Vec<Endpoint> {
         change("/api/v1/dead-letters/discard", OPERATOR, on(MethodFilter::POST, dead_letters::discard)).long(),
         change("/api/v1/backup", ADMIN, on(MethodFilter::POST, backup::backup)).long(),
     ]
+}
+
+/// A configuration may be larger than what is asked otherwise.
+fn text() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(TEXT_BYTES_MAX)
 }
 
 /// Every path, guarded.

@@ -34,6 +34,7 @@ impl Source for Fixed {
             routes: Vec::new(),
             workers: 2,
             config_error: Some("nonsense".to_owned()),
+            rolled_back_to: None,
             listeners: vec![ListenerView {
                 name: "gateway".to_owned(),
                 address: "127.0.0.1:8080".to_owned(),
@@ -79,6 +80,10 @@ impl Source for Fixed {
         self.store.clone()
     }
 
+    fn configuration(&self) -> config::Present {
+        config::Present { path: "baton.yaml".into(), text: "upstreams: []\n".into(), generation: 3 }
+    }
+
     fn ready(&self) -> Result<(), Vec<String>> {
         if self.ready.load(Ordering::Relaxed) { Ok(()) } else { Err(vec!["no worker listens yet".to_owned()]) }
     }
@@ -100,6 +105,10 @@ impl Operations for Nothing {
         }
     }
 
+    fn configure(&self, _: config::Order) -> oneshot::Receiver<Result<config::Applied, config::Refused>> {
+        oneshot::channel().1
+    }
+
     fn failover(&self, request: Request) -> oneshot::Receiver<Result<Done, Refused>> {
         let (reply, answer) = oneshot::channel();
         let why = if request.upstream == "bots" { Refused::NoFailover } else { Refused::NoUpstream };
@@ -119,6 +128,7 @@ fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
         audit: Arc::default(),
         monitor: watched(),
         alerts: Arc::default(),
+        generations: Arc::new(Generations::open(&std::env::temp_dir().join("no generations"))),
         backups: Arc::default(),
         events: Arc::default(),
         event_readers: events::places(),

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod config;
 mod failover;
 mod spool;
 mod standing;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use alerts::*;
 pub use audit::*;
+pub use config::*;
 pub use failover::*;
 pub use spool::*;
 pub use standing::*;
@@ -34,6 +36,9 @@ pub struct StatusView {
     pub workers: u64,
     /// Why the newest configuration was refused, while an older one is kept.
     pub config_error: Option<String>,
+    /// The generation that is used in the place of what the file says, after a rollback.
+    #[serde(default)]
+    pub rolled_back_to: Option<u64>,
     /// How the whole stands; none in the first moments of a process.
     #[serde(default)]
     pub standing: Option<StandingView>,

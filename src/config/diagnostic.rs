@@ -49,7 +49,7 @@ impl Place {
     }
 
     /// The columns it takes in one line.
-    fn columns_in(self, line: usize) -> Option<(usize, usize)> {
+    pub fn columns_in(self, line: usize) -> Option<(usize, usize)> {
         let first = if line == self.line { self.column } else { 1 };
         let end = if line == self.end_line { self.end_column } else { usize::MAX };
         (self.line <= line && line <= self.end_line && first < end).then_some((first, end))
@@ -364,7 +364,7 @@ impl Part {
 }
 
 /// The column after `some_secret:` in a line.
-fn guess_secret(line: &str) -> Option<usize> {
+pub fn guess_secret(line: &str) -> Option<usize> {
     let mut key = String::new();
     for (column, character) in (1..).zip(line.chars()) {
         if character == ':' && is_secret_key(&key) {

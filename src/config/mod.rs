@@ -9,6 +9,7 @@ mod diff;
 mod file;
 mod foreign;
 pub mod model;
+mod redact;
 mod schema;
 mod shape;
 mod substitute;
@@ -24,6 +25,7 @@ use diagnostic::Source;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use diff::diff;
 use model::Config;
+pub use redact::redact;
 pub use schema::{reference, schema};
 use shape::Decoder;
 use substitute::Resolver;
@@ -37,6 +39,8 @@ pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
+    /// As it was read.
+    pub text: String,
     /// What is allowed and yet probably not meant.
     pub warnings: Diagnostics,
     /// Hash of the text and of every variable and file it names, certificates included. Equal hashes: nothing changed.
@@ -51,6 +55,14 @@ pub struct Loaded {
 /// # Errors
 /// All that is wrong with it.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    parse(&read(path)?, path, &System)
+}
+
+/// The text of a file. Blocks while it reads; of one that is too large, so much that [`parse`] refuses it.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub fn read(path: &Path) -> Result<String, Diagnostics> {
     let cannot_read = |reason: &dyn std::fmt::Display| {
         Diagnostics::of_file(path, format!("cannot read {}: {reason}", diagnostic::code(&path.to_string_lossy())))
     };
@@ -58,12 +70,11 @@ pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
     std::fs::File::open(path)
         .and_then(|file| file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| cannot_read(&error))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let line =
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
         cannot_read(&format!("line {line} is not UTF-8"))
-    })?;
-    parse(&text, path, &System)
+    })
 }
 
 /// A duration above zero as a configuration has it: `30d`.
@@ -82,6 +93,7 @@ pub fn parse(text: &str, origin: &Path, lookup: &dyn Lookup) -> Result<Loaded, D
     if text.len() > TEXT_BYTES_MAX {
         return Err(Diagnostics::of_file(origin, format!("it is larger than {TEXT_BYTES_MAX} bytes")));
     }
+    let whole = text;
     // Some editors begin a file with a mark of its encoding.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut resolver = Resolver::new(lookup, text);
@@ -96,7 +108,9 @@ pub fn parse(text: &str, origin: &Path, lookup: &dyn Lookup) -> Result<Loaded, D
     let diagnostics = source.diagnose(decoder.reports);
     let (hash, files) = resolver.finish();
     match config {
-        Some(config) if !diagnostics.has_errors() => Ok(Loaded { config, warnings: diagnostics, hash, files }),
+        Some(config) if !diagnostics.has_errors() => {
+            Ok(Loaded { config, text: whole.to_owned(), warnings: diagnostics, hash, files })
+        }
         _ => Err(diagnostics),
     }
 }

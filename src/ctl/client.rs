@@ -115,6 +115,12 @@ impl Client {
         self.read(&answer)
     }
 
+    /// Posts a text as it is.
+    pub async fn post_text<T: DeserializeOwned>(&self, path: &str, text: String) -> Result<T, Failure> {
+        let answer = self.ask(Method::POST, path, text.into()).await?;
+        self.read(&answer)
+    }
+
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let answer = self.ask(Method::DELETE, path, Bytes::new()).await?;
         self.read(&answer)

@@ -6,6 +6,7 @@ mod alerts;
 pub mod audit;
 mod backup;
 mod client;
+mod config;
 mod dead_letters;
 mod events;
 mod failovers;
@@ -78,6 +79,13 @@ enum Command {
     Audit(audit::Args),
     /// Follow what happens
     Events(events::Args),
+    /// The configuration in use, and putting another one into use
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Configurations that were in use, and what they changed
+    Generations(config::Generations),
+    /// Use an earlier configuration again, until the file changes
+    Rollback(config::Rollback),
     /// Copy everything that is stored to a file, while Baton runs
     Backup(backup::Args),
 }
@@ -169,6 +177,9 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Alerts(args) => alerts::run(&client, &args).await,
         Command::Audit(args) => audit::run(&client, &args).await,
         Command::Events(args) => events::run(&client, &args, json).await,
+        Command::Config(command) => config::run(&client, &command).await,
+        Command::Generations(args) => config::generations(&client, &args).await,
+        Command::Rollback(args) => config::rollback(&client, &args).await,
         Command::Backup(args) => backup::run(&client, &args).await,
     }
 }

@@ -24,6 +24,9 @@ fn text(status: &StatusView) -> String {
     for reason in status.standing.iter().flat_map(|standing| &standing.reasons) {
         text.push_str(&format!("  -{} {}\n", reason.points, super::table::printable(&reason.text)));
     }
+    if let Some(number) = status.rolled_back_to {
+        text.push_str(&format!("generation {number} was brought back, and is used until the file changes\n"));
+    }
     if let Some(error) = &status.config_error {
         text.push_str(&format!("The newest configuration was refused: {}\n", printable(error)));
     }

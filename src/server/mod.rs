@@ -32,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::acme::manager::Manager;
 use crate::admin::token::Keyring;
@@ -42,6 +42,7 @@ use crate::audit::{Audit, Author};
 use crate::config::{self, Diagnostics, Loaded, model};
 use crate::events::{Bus, Event, Kind, Severity};
 use crate::failover::orchestrator::Orchestrator;
+use crate::generations::Generations;
 use crate::health::checker::{Checker, MonitoredMaster};
 use crate::listener::accept::Acceptor;
 use crate::listener::bind::{Bound, SocketFile, bind};
@@ -125,8 +126,9 @@ pub(crate) struct Control {
     workers: usize,
     started: Instant,
     stopping: AtomicBool,
-    /// Hash of the configuration in use.
-    hash: Mutex<u64>,
+    in_use: Mutex<reload::InUse>,
+    generations: Arc<Generations>,
+    orders: mpsc::Sender<reload::Ordered>,
     /// Why the newest configuration was refused.
     config_error: Mutex<Option<String>>,
     expiry: Mutex<expiry::Told>,
@@ -158,35 +160,38 @@ pub enum Replaces {
 /// # Errors
 /// [`Failure`], before anything was accepted.
 pub fn run(path: &Path, replaces: &Replaces) -> Result<(), Failure> {
-    let Loaded { config, warnings, hash, files } = config::load(path).map_err(Failure::Config)?;
+    let loaded = config::load(path).map_err(Failure::Config)?;
+    let log_level =
+        logging::init(&loaded.config.logging.level, logging::Format::detect()).map_err(|error| error.to_string())?;
+    let generations = Generations::open(&loaded.config.state_path);
+    let loaded = reload::held(&generations, path, loaded);
+    let warnings = &loaded.warnings;
     if !warnings.is_empty() {
         // Losing a warning is no reason not to start.
         let _ = write!(std::io::stderr(), "{warnings}");
     }
-    check_certificates(&config).map_err(Failure::Certificate)?;
-    let log_level =
-        logging::init(&config.logging.level, logging::Format::detect()).map_err(|error| error.to_string())?;
+    check_certificates(&loaded.config).map_err(Failure::Certificate)?;
     // It changes the environment, so it comes before the first thread.
     let inherited = Inherited::from_service_manager()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot make an event loop: {error}"))?;
-    let start = Start { config, hash, files, log_level, inherited };
+    let start = Start { loaded, generations, log_level, inherited };
     runtime.block_on(serve(path, start, replaces))
 }
 
 /// What is there before the event loop.
 struct Start {
-    config: model::Config,
-    hash: u64,
-    files: Vec<PathBuf>,
+    loaded: Loaded,
+    generations: Generations,
     log_level: LogLevel,
     inherited: Inherited,
 }
 
 async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Failure> {
-    let Start { config, hash, files, log_level, mut inherited } = start;
+    let Start { loaded, generations, log_level, mut inherited } = start;
+    let Loaded { config, text, hash, files, .. } = loaded;
     let telemetry = Arc::new(Telemetry::new().map_err(|error| format!("cannot set up metrics: {error}"))?);
     // From here on these two wait until they are listened to; not caught, they would end the process.
     let (hangup, asked) = (caught(SignalKind::hangup())?, caught(SignalKind::user_defined2())?);
@@ -203,7 +208,9 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         .map_err(|error| format!("cannot open the access log (logging.access_log): {error}"))?;
     let keys = keys(&config);
     let masters_tls = tls_of_masters(&config)?;
-    let published = Arc::new(ArcSwap::from_pointee(Snapshot::build(config, masters_tls, None)));
+    let published = Arc::new(ArcSwap::from_pointee(
+        Snapshot::build(config, masters_tls, None).numbered(generations.first(&text).0),
+    ));
     let snapshot = published.load_full();
     let (phase, phases) = watch::channel(Phase::Serving);
     let workers = start_workers(&snapshot, &published, &telemetry, &access_log, &phases)?;
@@ -222,6 +229,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     webhooks.update(&snapshot.config.event_webhooks);
     let audit = Audit::start(&snapshot.config.state_path, takeover.is_some(), events.clone());
     let audit = audit.map_err(|error| format!("cannot start the audit trail: {error}"))?;
+    let (orders, ordered) = mpsc::channel(reload::ORDERS_MAX);
     let control = Arc::new(Control {
         path: path.to_owned(),
         published,
@@ -234,7 +242,9 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         workers: workers.len(),
         started: Instant::now(),
         stopping: AtomicBool::new(false),
-        hash: Mutex::new(hash),
+        in_use: Mutex::new(reload::InUse { hash, text: text.into() }),
+        generations: Arc::new(generations),
+        orders,
         config_error: Mutex::default(),
         expiry: Mutex::default(),
         keys: Arc::new(ArcSwap::from_pointee(keys)),
@@ -283,7 +293,8 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         control.events.publish(Event::new(Kind::UpgradeCompleted, Severity::Info, message));
     }
     control.started(snapshot.generation);
-    let end = watch_over(&control, files, signals, upgrades.until_succeeded(&control, asked)).await;
+    control.keep_first(&snapshot.config);
+    let end = watch_over(&control, files, signals, ordered, upgrades.until_succeeded(&control, asked)).await;
     if let End::Succeeded(Successor(peer)) = &end {
         control.supervisor.succeeded_by(peer.pid);
         tracing::info!(pid = peer.pid, "another process serves now");
@@ -416,6 +427,7 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         audit: control.audit.clone(),
         monitor: control.monitor.clone(),
         alerts: control.alerts.clone(),
+        generations: control.generations.clone(),
         backups: Arc::default(),
         events: control.events.clone(),
         event_readers: admin::events::places(),
@@ -520,6 +532,7 @@ async fn watch_over(
     control: &Arc<Control>,
     files: Vec<PathBuf>,
     signals: Signals,
+    mut ordered: mpsc::Receiver<reload::Ordered>,
     succeeded: impl Future<Output = Successor>,
 ) -> End {
     let Signals { mut hangup, mut terminate, mut interrupt } = signals;
@@ -540,6 +553,7 @@ async fn watch_over(
                 control.supervisor.ready(control.published.load().generation);
             }
             () = files.changed() => files.follow(control.reload(&Author::own("file"), false).await),
+            Some(order) = ordered.recv() => files.follow(control.carry_out_order(order).await),
             _ = upkeep.tick() => {
                 control.upkeep();
                 control.take_back_spool(Duration::ZERO).await;

@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::Control;
+use crate::admin::config::{self, Applied, Order};
 use crate::admin::view::OperatorState;
 use crate::admin::{NoSuchMaster, Operations};
 use crate::failover::orchestrator::{Done, Refused, Request};
@@ -26,6 +27,13 @@ impl Operations for Control {
         master.set_operator(state.into());
         self.failover.nudge();
         Ok(before.into())
+    }
+
+    fn configure(&self, order: Order) -> oneshot::Receiver<Result<Applied, config::Refused>> {
+        let (reply, answer) = oneshot::channel();
+        // Where too many wait already, dropping the reply says so.
+        let _ = self.orders.try_send((order, reply));
+        answer
     }
 
     fn failover(&self, request: Request) -> oneshot::Receiver<Result<Done, Refused>> {

@@ -1,16 +1,19 @@
 //! A new configuration while running: all of it, or none of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::{Control, Failure, Ready, certificates, keys, monitored, tls_of_masters, verdicts};
+use crate::admin::config::{Applied, Order, Refused, What};
 use crate::audit::{Author, Outcome};
 use crate::config::model::{Config, Listener};
-use crate::config::{self, Loaded};
+use crate::config::{self, Diagnostics, Loaded, System};
 use crate::events::{Event, Kind, Severity};
+use crate::generations::{Generation, Generations, Held};
 use crate::listener::bind::bind;
 use crate::snapshot::Snapshot;
 use crate::telemetry::names;
@@ -33,6 +36,46 @@ fn tell(error: &Failure) {
     }
 }
 
+/// Orders that wait at most.
+pub const ORDERS_MAX: usize = 16;
+
+/// Something that is asked for through the API, and where the answer goes.
+pub type Ordered = (Order, oneshot::Sender<Result<Applied, Refused>>);
+
+/// The configuration in use.
+pub struct InUse {
+    /// Of its text, and of everything that it names.
+    pub hash: u64,
+    pub text: Arc<str>,
+}
+
+/// A configuration that may come into use.
+struct Candidate {
+    loaded: Loaded,
+    /// The generation that it was, in the place of what the file says.
+    back_to: Option<u64>,
+}
+
+/// What is to be used where the file has this.
+pub fn held(generations: &Generations, path: &Path, loaded: Loaded) -> Loaded {
+    let Some((text, back_to)) = generations.instead_of(&loaded.text) else { return loaded };
+    match config::parse(&text, path, &System) {
+        Ok(held) => {
+            tracing::warn!(
+                "generation {back_to} is used, as it was brought back; change {} to go by the file again",
+                path.display()
+            );
+            held
+        }
+        Err(diagnostics) => {
+            for reason in diagnostics.lines(FINDINGS_MAX) {
+                tracing::warn!("generation {back_to}, which was brought back, cannot be used any more: {reason}");
+            }
+            loaded
+        }
+    }
+}
+
 impl Control {
     /// Reads the configuration again and puts it into use, unless the text and all files it names are what they were.
     /// Returns the files to watch, when they may have changed.
@@ -41,25 +84,98 @@ impl Control {
     /// configuration that is wrong in the same way as before is not logged again unless somebody
     /// `asked` for the reload. What it comes to stands in the audit trail under its `author`.
     pub async fn reload(&self, author: &Author, asked: bool) -> Option<Vec<PathBuf>> {
-        let outcome = match config::load(&self.path) {
-            Ok(loaded) if *self.hash.lock().unwrap_or_else(PoisonError::into_inner) == loaded.hash => Ok(None),
-            Ok(loaded) => self.apply(loaded, author).await.map(Some).map_err(Failure::Runtime),
+        self.take_up(self.find(), author, asked).await.ok().and_then(|(_, files)| files)
+    }
+
+    /// Does what was asked for through the API. Returns the files to watch, when they may have changed.
+    pub async fn carry_out_order(&self, (order, reply): Ordered) -> Option<Vec<PathBuf>> {
+        let Order { what, dry_run, author } = order;
+        let found = match what {
+            What::Reload => Ok(self.find()),
+            What::Rollback(number) => self.bring_back(number),
+        };
+        let (outcome, files) = match found {
+            Err(refused) => {
+                let outcome = Outcome::Refused(format!("generation {what:?} cannot be brought back"));
+                self.audit_reload(&author, (json!(null), json!(null)), outcome);
+                (Err(refused), None)
+            }
+            Ok(found) if dry_run => (self.preview(found), None),
+            Ok(found) => match self.take_up(found, &author, true).await {
+                Ok((applied, files)) => (Ok(applied), files),
+                Err(refused) => (Err(refused), None),
+            },
+        };
+        // Whoever asked may have left.
+        let _ = reply.send(outcome);
+        files
+    }
+
+    /// What is to be used as the file is now.
+    fn find(&self) -> Result<Candidate, Diagnostics> {
+        let text = config::read(&self.path)?;
+        let (text, back_to) = match self.generations.instead_of(&text) {
+            Some((held, back_to)) => (held, Some(back_to)),
+            None => (text, None),
+        };
+        let loaded = config::parse(&text, &self.path, &System)?;
+        Ok(Candidate { loaded, back_to })
+    }
+
+    fn bring_back(&self, number: u64) -> Result<Result<Candidate, Diagnostics>, Refused> {
+        let kept = self.generations.get(number);
+        let kept = kept.map_err(|error| Refused::Failed(format!("generation {number} cannot be read: {error}")))?;
+        let (_, text) = kept.ok_or(Refused::NoGeneration(number))?;
+        Ok(config::parse(&text, &self.path, &System).map(|loaded| Candidate { loaded, back_to: Some(number) }))
+    }
+
+    /// What a candidate would change. Whether listeners could be bound is not tried.
+    fn preview(&self, found: Result<Candidate, Diagnostics>) -> Result<Applied, Refused> {
+        let Loaded { config, warnings, .. } = found.map_err(Refused::Wrong)?.loaded;
+        super::check_certificates(&config).map_err(Refused::Failed)?;
+        let present = self.published.load();
+        Ok(Applied { generation: present.generation, changes: config::diff(&present.config, &config), warnings })
+    }
+
+    async fn take_up(
+        &self,
+        found: Result<Candidate, Diagnostics>,
+        author: &Author,
+        asked: bool,
+    ) -> Result<(Applied, Option<Vec<PathBuf>>), Refused> {
+        let outcome = match found {
+            Ok(Candidate { loaded, back_to }) => {
+                let warnings = loaded.warnings.clone();
+                let known = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).hash == loaded.hash;
+                let done = match self.hold(&loaded.text, back_to) {
+                    Err(error) => Err(error),
+                    Ok(_) if known => Ok(None),
+                    Ok(before) => {
+                        let applied = self.apply(loaded, author, back_to).await.map(Some);
+                        if let (Err(_), Some(before)) = (&applied, before) {
+                            self.generations.hold_again(before);
+                        }
+                        applied
+                    }
+                };
+                if done.is_ok() && back_to.is_none() {
+                    self.generations.let_go();
+                }
+                done.map(|done| (done, warnings)).map_err(Failure::Runtime)
+            }
             Err(diagnostics) => Err(Failure::Config(diagnostics)),
         };
         let counted = |outcome| self.telemetry.cold.counter(&names::CONFIG_RELOADS, &[outcome]).increment(1);
         match outcome {
-            Ok(None) => {
-                counted("unchanged");
-                if asked {
+            Ok((done, warnings)) => {
+                counted(if done.is_some() { "applied" } else { "unchanged" });
+                if done.is_none() && asked {
                     tracing::info!("the configuration is what it was");
                 }
                 self.set_config_error(None);
-                None
-            }
-            Ok(Some(files)) => {
-                counted("applied");
-                self.set_config_error(None);
-                Some(files)
+                let (changes, files) = done.unzip();
+                let generation = self.published.load().generation;
+                Ok((Applied { generation, changes: changes.unwrap_or_default(), warnings }, files))
             }
             Err(error) => {
                 counted("rejected");
@@ -76,17 +192,54 @@ impl Control {
                     let event = Event::new(Kind::ConfigRejected, Severity::Warning, message);
                     self.events.publish(event.detail(json!({ "generation": self.published.load().generation })));
                 }
-                None
+                Err(match error {
+                    Failure::Config(diagnostics) => Refused::Wrong(diagnostics),
+                    Failure::Certificate(line) | Failure::Runtime(line) => Refused::Failed(line),
+                })
             }
         }
+    }
+
+    /// Sees to it that the next start uses what is brought back. Gives what was held before, if that has changed.
+    fn hold(&self, text: &str, back_to: Option<u64>) -> Result<Option<Option<Held>>, String> {
+        let Some(back_to) = back_to.filter(|back_to| self.generations.held() != Some(*back_to)) else {
+            return Ok(None);
+        };
+        // A file that cannot be read now is none that could be gone back from.
+        let file = config::read(&self.path).map_err(|why| why.to_string())?;
+        let held = self.generations.hold(back_to, text, &file);
+        held.map(Some).map_err(|error| format!("that it is used cannot be written down (state.path): {error}"))
+    }
+
+    /// Keeps the generation that a process begins with, unless it is the one that the process before it ended with.
+    pub fn keep_first(&self, config: &Config) {
+        let text = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).text.clone();
+        let (number, true) = self.generations.first(&text) else { return };
+        let before = self.generations.get(number - 1).ok().flatten();
+        let before = before.and_then(|(_, text)| config::parse(&text, &self.path, &System).ok());
+        let changes = before.map(|before| config::diff(&before.config, config)).unwrap_or_default();
+        let author = Author::own("start");
+        self.keep_generation(number, &author, self.generations.held(), changes, &text);
+    }
+
+    fn keep_generation(&self, number: u64, author: &Author, back_to: Option<u64>, changes: Vec<String>, text: &str) {
+        let Author { who, from, reason, .. } = author.clone();
+        let at = crate::clock::unix_millis();
+        self.generations.keep(Generation { number, at, who, cause: from, reason, back_to, changes }, text);
     }
 
     fn audit_reload(&self, author: &Author, values: (serde_json::Value, serde_json::Value), outcome: Outcome) {
         self.audit.record(&author.entry("config.reload", "config", values, outcome));
     }
 
-    async fn apply(&self, loaded: Loaded, author: &Author) -> Result<Vec<PathBuf>, String> {
-        let Loaded { config, warnings, hash, files } = loaded;
+    /// What has changed, and the files to watch.
+    async fn apply(
+        &self,
+        loaded: Loaded,
+        author: &Author,
+        back_to: Option<u64>,
+    ) -> Result<(Vec<String>, Vec<PathBuf>), String> {
+        let Loaded { config, text, warnings, hash, files } = loaded;
         let masters_tls = tls_of_masters(&config)?;
         let previous = self.published.load_full();
         let plan = self.plan(&previous.config, &config)?;
@@ -121,17 +274,18 @@ impl Control {
         self.published.store(snapshot.clone());
         self.failover.adopt(&snapshot).await;
         self.carry_out(plan);
-        *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = hash;
+        *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = InUse { hash, text: text.as_str().into() };
         tracing::info!(generation = snapshot.generation, "configuration reloaded");
-        let (generation, count) = (snapshot.generation, changes.len());
-        let message = format!("configuration generation {generation} is in use; {count} changes");
-        let changes: Vec<_> = changes.iter().take(CHANGES_TOLD_MAX).map(ToString::to_string).collect();
+        let generation = snapshot.generation;
+        self.keep_generation(generation, author, back_to, changes.clone(), &text);
+        let message = format!("configuration generation {generation} is in use; {} changes", changes.len());
+        let told: Vec<_> = changes.iter().take(CHANGES_TOLD_MAX).collect();
         let before = json!({ "generation": previous.generation });
-        let after = json!({ "generation": generation, "count": count, "changes": changes });
+        let after = json!({ "generation": generation, "back_to": back_to, "count": changes.len(), "changes": told });
         self.audit_reload(author, (before, after.clone()), Outcome::Done);
         let event = Event::new(Kind::ConfigApplied, Severity::Info, message);
         self.events.publish(event.detail(after));
-        Ok(files)
+        Ok((changes, files))
     }
 
     /// Prepares everything about the listeners that can fail.

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Control;
 use crate::admin::Source;
+use crate::admin::config::Present;
 use crate::admin::view::{
     AccessLogDropped, AcmeView, AuditView, CertificateView, FailoverStatus, ListenerView, MasterView, RouteView,
     SpoolView, StatusView, UpstreamView,
@@ -50,6 +51,7 @@ impl Source for Control {
             health_score: 100,
             workers: self.workers as u64,
             config_error: self.config_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            rolled_back_to: self.generations.held(),
             listeners: snapshot.config.listeners.iter().map(listener).collect(),
             standing: None,
             routes: snapshot.config.routes.iter().map(|route| route_view(route, &snapshot.config)).collect(),
@@ -67,6 +69,12 @@ impl Source for Control {
 
     fn failovers(&self) -> Vec<Failover> {
         self.failover.history()
+    }
+
+    fn configuration(&self) -> Present {
+        let generation = self.published.load().generation;
+        let text = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).text.clone();
+        Present { path: self.path.clone(), text, generation }
     }
 
     fn store(&self) -> Option<Store> {

@@ -17,7 +17,7 @@ fn trail(state: &Path) -> Vec<PathBuf> {
 }
 
 /// `baton ctl ARGUMENTS` as ann, who has this token; its exit code, and what it printed.
-fn ctl(baton: &Baton, token: &str, arguments: &[&str]) -> (i32, String) {
+pub fn ctl(baton: &Baton, token: &str, arguments: &[&str]) -> (i32, String) {
     let admin = format!("http://{}", baton.admin);
     printed(&program(&[&["ctl", "--admin", &admin, "--token", token], arguments].concat()))
 }

@@ -23,6 +23,7 @@ mod durability;
 mod events;
 mod failover;
 mod full_disk;
+mod generations;
 mod h2;
 mod h2_hostile;
 mod h2_rules;

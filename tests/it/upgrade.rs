@@ -141,7 +141,16 @@ impl Line {
         let data = self.baton.directory().join("data");
         let files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
         // The key that tokens are signed with outlives processes, as do what was audited, measured, told and stored.
-        let stays = ["admin-key.json", "audit", "trends", "alerts.json", "spool.lock", "spool.reserve", "spool.redb"];
+        let stays = [
+            "admin-key.json",
+            "audit",
+            "trends",
+            "alerts.json",
+            "generations",
+            "spool.lock",
+            "spool.reserve",
+            "spool.redb",
+        ];
         let left: Vec<_> = files.filter(|name| stays.iter().all(|known| name != known)).collect();
         assert!(left.is_empty(), "{left:?} is left in {}", data.display());
     }

@@ -71,7 +71,7 @@ async fn a_service_manager_is_told_what_happens() {
     // Which of the two says it first is no matter.
     let mut both = [manager.told().await, manager.told().await];
     both.sort();
-    assert_eq!(both, [format!("MAINPID={new}"), ready(new, 1)]);
+    assert_eq!(both, [format!("MAINPID={new}"), ready(new, 2)]);
     manager.alive().await;
     signal(new, Signal::TERM);
     assert!(manager.told().await.starts_with("STOPPING=1\n"));
