@@ -60,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "monitor/trend",
             "routing",
             "spool/codec",
+            "spool/joins",
             "spool/record",
             "spool/schedule",
             "spool/turns",

@@ -12,6 +12,7 @@ use crate::clock::{self, Micros, UnixMillis};
 use crate::config::model::{self, AffinityKey};
 use crate::lru::{Change, Lru};
 use crate::snapshot::{Snapshot, Upstream};
+use crate::spool::joins;
 use crate::spool::store::{ReadError, RowChange, Rows, Store};
 
 /// How often what changed is written.
@@ -46,7 +47,7 @@ pub fn save(store: &Store, snapshot: &Snapshot) {
     }
     put(store, Rows::Aliases, snapshot.aliases.table(), &times, |change, used| RowChange {
         key: change.hash,
-        row: change.entry.map(|(parent, _)| [used.to_le_bytes(), parent.to_le_bytes()].concat().into()),
+        row: change.entry.map(|(parent, _)| joins::row(used, parent)),
     });
 }
 

@@ -17,6 +17,7 @@ use crate::events::{Event, Kind, Severity};
 use crate::spool::Spool;
 use crate::spool::claims::Claims;
 use crate::spool::dispatch::{self, Supplies};
+use crate::spool::joins::Joins;
 use crate::spool::store::{NAME, OpenError, Store};
 use crate::spool::turns::{BUCKETS, Turns};
 use crate::worker::Phase;
@@ -76,6 +77,8 @@ impl Control {
         let turned = Arc::new(Notify::new());
         let wake = turned.clone();
         let turns = Arc::new(Turns::new(BUCKETS, move || wake.notify_one()));
+        let wake = turned.clone();
+        let joins = Arc::new(Joins::new(move || wake.notify_one()));
         let (phase, phases) = watch::channel(Phase::Serving);
         let dispatcher = dispatch::start(Supplies {
             published: self.published.clone(),
@@ -86,6 +89,7 @@ impl Control {
             events,
             bus: self.events.clone(),
             turns: turns.clone(),
+            joins: joins.clone(),
             turned,
         });
         let dispatcher = dispatcher.map_err(|error| format!("cannot start the dispatcher: {error}"))?;
@@ -98,7 +102,7 @@ impl Control {
             format!("the spool is open, with {pending} messages to deliver and {damaged} that cannot be read");
         let detail = json!({ "pending": pending, "damaged": damaged, "clean": clean });
         self.events.publish(Event::new(Kind::SpoolOpened, severity, message).detail(detail));
-        let spool = Spool { store: store.clone(), turns, claims: Arc::new(Claims::default()) };
+        let spool = Spool { store: store.clone(), turns, claims: Arc::new(Claims::default()), joins };
         let present = self.published.load_full();
         self.published.store(Arc::new(present.with_spool(Some(spool))));
         let running = Running { store, phase, dispatcher };

@@ -8,6 +8,7 @@
 pub mod claims;
 mod codec;
 pub mod dispatch;
+pub mod joins;
 pub mod record;
 pub mod relay;
 pub mod schedule;
@@ -17,7 +18,9 @@ pub mod turns;
 use std::sync::Arc;
 
 use record::Incoming;
-use store::{Accepted, Refused};
+use store::{Accepted, Refused, RowChange, Rows};
+
+use crate::clock;
 
 /// What workers have of it; cheap to copy.
 #[derive(Debug, Clone)]
@@ -25,9 +28,25 @@ pub struct Spool {
     pub store: store::Store,
     pub turns: Arc<turns::Turns>,
     pub claims: Arc<claims::Claims>,
+    pub joins: Arc<joins::Joins>,
 }
 
 impl Spool {
+    /// Conversations have turned out to be another one. Whether something of them comes before what is said in that one next, which
+    /// then has to be stored.
+    #[must_use]
+    pub fn join(&self, ended: &[u64], into: u64) -> bool {
+        let waited_for: Vec<u64> = ended.iter().copied().filter(|ended| self.turns.is_waited_for(*ended)).collect();
+        if waited_for.is_empty() {
+            return false;
+        }
+        // On disk before what comes next is: a start in between must not take them for two.
+        let row = |key: &u64| RowChange { key: *key, row: Some(joins::row(clock::unix_millis(), into)) };
+        let _ = self.store.put_rows(Rows::Aliases, waited_for.iter().map(row).collect());
+        waited_for.iter().for_each(|ended| self.joins.push((*ended, into)));
+        true
+    }
+
     /// Marks that these are going to be stored, so that nothing of their conversations overtakes them.
     pub fn storing(&self, messages: &[Incoming]) {
         messages.iter().filter(|message| message.ordered).for_each(|message| self.turns.storing(message.conversation));

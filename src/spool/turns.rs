@@ -59,6 +59,12 @@ impl Turns {
         let _ = self.bucket(conversation).fetch_update(Ordering::Release, Ordering::Relaxed, less);
     }
 
+    /// Whether anything of this conversation is stored, or being forwarded at once.
+    #[must_use]
+    pub fn is_waited_for(&self, conversation: u64) -> bool {
+        self.bucket(conversation).load(Ordering::Acquire) != 0
+    }
+
     /// Whether a worker is forwarding a message at once, for which the dispatcher waits. Only where this conversation has
     /// stored messages does the answer hold for longer than a moment: no turn begins then.
     #[must_use]

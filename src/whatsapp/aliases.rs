@@ -72,6 +72,12 @@ impl Aliases {
         self.learn_hashes(names.as_slice(), now)
     }
 
+    /// The conversation that one is by now.
+    #[must_use]
+    pub fn resolve(&self, conversation: u64, now: Micros) -> u64 {
+        self.root(conversation, now).map_or(conversation, |(root, _)| root)
+    }
+
     /// The table, to be kept over a restart: hashes of names, and of the names that they lead to.
     #[must_use]
     pub fn table(&self) -> &Lru<u64> {

@@ -244,3 +244,45 @@ async fn what_breaks_the_master_that_has_it_first_breaks_no_more_than_the_bound(
     eventually("a dead letter", async || (baton.metric("baton_dead_letters", &[]).await == 1.0).then_some(())).await;
     assert_eq!(bots.iter().map(|bot| bot.got().len()).sum::<usize>(), 2);
 }
+
+/// A message whose sender is shown by these names.
+fn from_names(names: &str, id: &str) -> String {
+    let message = format!(r#"{{{names},"id":"{id}","timestamp":"1782991799","type":"text","text":{{"body":"hi"}}}}"#);
+    meta::webhook(&[format!(
+        r#"{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"97140000000","phone_number_id":"{ACCOUNT}"}},"messages":[{message}]}}}}"#
+    )])
+}
+
+#[tokio::test]
+async fn messages_of_two_names_that_turn_out_to_be_one_person_come_one_by_one_in_their_order() {
+    const NUMBER: &str = r#""from":"971501234567""#;
+    const USER: &str = r#""from_user_id":"AE.77""#;
+    let _machine = among_others().await;
+    for (delivery, restart) in [(SPOOL, false), (SPOOL, true), (FIRST_INLINE, false)] {
+        let bot = Bot::start().await;
+        bot.answer(503);
+        let mut baton = Baton::start_unprobed(&config(bot.address, delivery)).await;
+        let both = format!("{NUMBER},{USER}");
+        let sent = [NUMBER, USER, NUMBER, USER, &both, NUMBER, USER];
+        for (number, names) in (0..).zip(sent) {
+            let mut client = Client::connect(baton.address()).await;
+            let answer = meta::post(&mut client, &from_names(names, &format!("wamid.{number}"))).await;
+            assert_eq!(answer.status, 200, "{delivery}, {number}");
+        }
+        if restart {
+            baton = Baton::start_again(baton.kill().await).await;
+        }
+        let before = bot.got().len();
+        bot.answer(200);
+        until_empty(&baton).await;
+        // The bot refused the first ones until now, so that each has its last attempt when it is taken.
+        let ids = ids(&bot.got());
+        let mut taken: Vec<(usize, &String)> = Vec::new();
+        for number in 0..sent.len() {
+            let id = format!("wamid.{number}");
+            let last = ids.iter().rposition(|it| *it == id).unwrap();
+            taken.push((last, &ids[last]));
+        }
+        assert!(taken.is_sorted(), "{delivery}, restarted: {restart}: {taken:?} of {ids:?}, {before} before");
+    }
+}

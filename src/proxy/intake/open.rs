@@ -18,6 +18,7 @@ use crate::http::request::Framing;
 use crate::limits::guard::Turned;
 use crate::proxy::http::prepare::{Prepared, Proof};
 use crate::snapshot::{Takers, Upstream};
+use crate::spool::Spool;
 use crate::spool::record::Incoming;
 use crate::telemetry::hot::{RouteSlot, Webhook};
 use crate::whatsapp::signature::{self, Signed};
@@ -74,7 +75,7 @@ impl Sealed<'_> {
         if decode(rules.provider, body, &mut updates).is_err() {
             // Whoever wrote it knows what it means; a master may, too.
             count(Webhook::Undecodable);
-            return self.whole(plain, keeper.map(|keeper| keeper.body(self, None, None)));
+            return self.whole(plain, keeper.map(|keeper| keeper.body(self, None, None)), false);
         }
         if let Some(guard) = &generation.snapshot.guards[prepared.route] {
             let mut before = None;
@@ -94,16 +95,17 @@ impl Sealed<'_> {
         (updates.len()..all).for_each(|_| count(Webhook::Ignored));
         updates.iter().for_each(|update| count(counted(update.kind)));
         let aliases = &generation.snapshot.aliases;
-        let aim = |update: &Update<'_>| aim(plain, aliases, upstream, update);
+        let spool = generation.snapshot.spool.as_ref();
+        let aim = |update: &Update<'_>| aim(plain, aliases, spool, upstream, update);
         match (&updates[..], keeper) {
             ([], _) => Opened::Ignored,
             ([only], keeper) if all == 1 && only.part == Part::Whole => {
-                let (aim, conversation) = aim(only);
-                self.whole(aim, keeper.map(|keeper| keeper.update(self, only, conversation)))
+                let (aim, conversation, behind) = aim(only);
+                self.whole(aim, keeper.map(|keeper| keeper.update(self, only, conversation)), behind)
             }
             ([first, ..], keeper) if !rules.split_batches => {
-                let (aim, conversation) = aim(first);
-                self.whole(aim, keeper.map(|keeper| keeper.body(self, Some(first), conversation)))
+                let (aim, conversation, behind) = aim(first);
+                self.whole(aim, keeper.map(|keeper| keeper.body(self, Some(first), conversation)), behind)
             }
             (updates, None) => Opened::Split(updates.iter().map(|update| self.parcel(update, aim(update))).collect()),
             (updates, Some(keeper)) => {
@@ -112,11 +114,12 @@ impl Sealed<'_> {
         }
     }
 
-    /// Goes on as it came, or is stored so.
-    fn whole<'g>(&self, aim: Aim<'g>, record: Option<Incoming>) -> Opened<'g> {
+    /// Goes on as it came, or is stored so; `behind` others that are.
+    fn whole<'g>(&self, aim: Aim<'g>, record: Option<Incoming>, behind: bool) -> Opened<'g> {
         match (record, self.delivery) {
             (None, _) | (_, Delivery::Inline) => Opened::Whole(aim),
             (Some(record), Delivery::Spool) => Opened::Stored(vec![record]),
+            (Some(record), Delivery::InlineThenSpool { .. }) if behind => Opened::Stored(vec![record]),
             (Some(record), Delivery::InlineThenSpool { .. }) => Opened::WholeOrStored(aim, Box::new(record)),
         }
     }
@@ -137,7 +140,7 @@ impl Sealed<'_> {
         signature::verify(self.rules.provider, &self.rules.secrets, &signed, now).is_ok()
     }
 
-    fn parcel<'g>(&self, update: &Update<'_>, (aim, conversation): (Aim<'g>, Option<u64>)) -> Parcel<'g> {
+    fn parcel<'g>(&self, update: &Update<'_>, (aim, conversation, _): Aimed<'g>) -> Parcel<'g> {
         let (head, body) = self.part(update, true);
         Parcel { aim, conversation, head, body }
     }
@@ -167,16 +170,21 @@ fn counted(kind: Kind) -> Webhook {
     }
 }
 
-/// Where an update is to go, and its conversation.
+/// Where an update is to go, its conversation, and whether something stored comes before it that was another conversation's until now.
+type Aimed<'g> = (Aim<'g>, Option<u64>, bool);
+
 fn aim<'g>(
     plain: Aim<'static>,
     aliases: &Aliases,
+    spool: Option<&Spool>,
     upstream: &'g Upstream,
     update: &Update<'_>,
-) -> (Aim<'g>, Option<u64>) {
+) -> Aimed<'g> {
     let now = clock::now();
     let learnt = aliases.learn(update.account.as_deref().unwrap_or_default(), update, now);
     let conversation = learnt.as_ref().map(|learnt| learnt.conversation);
+    let behind =
+        learnt.as_ref().zip(spool).is_some_and(|(learnt, spool)| spool.join(learnt.merged(), learnt.conversation));
     let Takers { allowed, owner } = upstream.takers(update.account.as_deref(), update.kind == Kind::Event);
     let mut aim = Aim { allowed, owner, conversation, ..plain };
     if upstream.settings.affinity.as_ref().is_some_and(|affinity| affinity.key == AffinityKey::Conversation) {
@@ -190,7 +198,7 @@ fn aim<'g>(
         aim.key.place = country::country_of(update).and_then(|country| Place::parse(Some(&country), None));
     }
     aim.preferred = update.master.as_deref().and_then(|name| upstream.position_of(name));
-    (aim, conversation)
+    (aim, conversation, behind)
 }
 
 /// Takes the pin of a conversation that ended over to the one that it is now, unless that has one.

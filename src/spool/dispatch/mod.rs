@@ -20,7 +20,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
+use super::joins::{Join, Joins};
 use super::record::{Entry, Record};
+use super::schedule::join::Joined;
 use super::schedule::{Arrival, Delivery, Outcome, Schedule, Settlement, Step};
 use super::store::{Event, ReadError, Recovered, Store};
 use super::turns::Turns;
@@ -55,6 +57,7 @@ pub struct Supplies {
     pub events: UnboundedReceiver<Event>,
     pub bus: Arc<Bus>,
     pub turns: Arc<Turns>,
+    pub joins: Arc<Joins>,
     /// Told when a turn ended that stored messages wait for.
     pub turned: Arc<Notify>,
 }
@@ -79,7 +82,8 @@ pub fn start(supplies: Supplies) -> io::Result<JoinHandle<()>> {
 }
 
 async fn run(supplies: Supplies, report: std::sync::mpsc::SyncSender<io::Result<()>>) {
-    let Supplies { published, telemetry, mut phase, store, recovered, mut events, bus, turns, turned } = supplies;
+    let Supplies { published, telemetry, mut phase, store, recovered, mut events, bus, turns, joins, turned } =
+        supplies;
     let local = Rc::new(Local::new(&published, telemetry.hot.worker()));
     let ended = Rc::new(Ended::default());
     let mut dispatcher = Dispatcher {
@@ -88,6 +92,8 @@ async fn run(supplies: Supplies, report: std::sync::mpsc::SyncSender<io::Result<
         tallies: Tallies::new(telemetry, bus),
         generation: local.generation(),
         held: HashSet::new(),
+        joins,
+        joining: Vec::new(),
         stopped: false,
         sweeps: 0,
         local,
@@ -125,7 +131,10 @@ async fn run(supplies: Supplies, report: std::sync::mpsc::SyncSender<io::Result<
                 dispatcher.sweep();
             }
             () = ended.some() => dispatcher.take_up_ended(),
-            () = turned.notified() => dispatcher.release(),
+            () = turned.notified() => {
+                dispatcher.join();
+                dispatcher.release();
+            }
             event = events.recv() => match event {
                 Some(event) => dispatcher.take_up(event),
                 // The store is closed: nothing can be settled any more.
@@ -192,6 +201,9 @@ struct Dispatcher {
     generation: Rc<Generation>,
     /// Conversations, with their lane, that wait for a worker's turn to end.
     held: HashSet<(u32, u64)>,
+    joins: Arc<Joins>,
+    /// Those that are not done.
+    joining: Vec<Join>,
     ended: Rc<Ended>,
     /// The store has failed.
     stopped: bool,
@@ -212,16 +224,21 @@ impl Dispatcher {
 
     /// Takes a message into the schedule. `counted_here`: no worker has counted it among its conversation's.
     fn stored(&mut self, entry: &Entry, counted_here: bool, now: UnixMillis) {
+        let counted = entry.conversation;
+        let conversation = self.generation.snapshot.aliases.resolve(counted, clock::now());
         let lane = self.lanes.of(entry, &mut self.schedule, &self.store, &self.generation, &self.tallies);
-        let conversation = (entry.flags & Entry::UNORDERED == 0).then_some(entry.conversation);
+        let conversation = (entry.flags & Entry::UNORDERED == 0).then_some(conversation);
         // What was forwarded at once and not answered has broken off with a master, too.
         let breaks = entry.breaks.max(u8::from(entry.flags & Entry::MAYBE_DELIVERED != 0));
         let Entry { seq, accepted, due, attempts, .. } = *entry;
         let arrival = Arrival { seq, conversation, accepted, due, attempts, breaks };
         if self.schedule.stored(lane, &arrival, now)
-            && let Some(conversation) = conversation.filter(|_| counted_here)
+            && let Some(conversation) = conversation.filter(|it| counted_here || *it != counted)
         {
             self.turns.storing(conversation);
+            if !counted_here {
+                self.turns.settled(counted);
+            }
         }
     }
 
@@ -229,6 +246,7 @@ impl Dispatcher {
         let now = clock::unix_millis();
         match event {
             Event::Stored(entries) => {
+                self.join();
                 for entry in entries {
                     self.stored(&entry, entry.flags & Entry::REPLAYED != 0, now);
                 }
@@ -262,12 +280,32 @@ impl Dispatcher {
         }
         self.lanes.tell(&mut self.schedule, &self.generation);
         self.release();
+        self.join();
         self.sweeps = (self.sweeps + 1) % SWEEPS_PER_TIDY;
         if self.sweeps == 0 {
             self.lanes.tidy(&mut self.schedule);
             self.lanes.tell_of_dead();
             self.tallies.stranded(self.lanes.stranded(&self.schedule));
         }
+    }
+
+    /// Makes conversations one that have turned out to be. What a worker is forwarding of the one that ended is waited for.
+    fn join(&mut self) {
+        self.joining.append(&mut self.joins.take());
+        if self.joining.is_empty() {
+            return;
+        }
+        self.release();
+        let (turns, schedule, now) = (&self.turns, &mut self.schedule, clock::unix_millis());
+        self.joining.retain(|(ended, into)| {
+            if turns.is_taken(*ended) {
+                return true;
+            }
+            let Joined { moved, left } = schedule.join(*ended, *into, now);
+            (0..moved).for_each(|_| turns.storing(*into));
+            (0..moved).for_each(|_| turns.settled(*ended));
+            left
+        });
     }
 
     /// Lets conversations go on whose turn it is again.

@@ -233,12 +233,12 @@ impl Schedule {
         Some(busy)
     }
 
-    fn is_placed(&self, conversation: u32) -> bool {
+    pub(super) fn is_placed(&self, conversation: u32) -> bool {
         matches!(self.queues.state(conversation), State::Ready | State::Waiting)
     }
 
     /// Takes a conversation out of what is ready or waiting, before its first message changes.
-    fn displace(&mut self, conversation: u32) {
+    pub(super) fn displace(&mut self, conversation: u32) {
         match self.queues.state(conversation) {
             State::Ready => {
                 let lane = &mut self.lanes[self.queues.lane(conversation) as usize];
@@ -254,7 +254,7 @@ impl Schedule {
     }
 
     /// Puts a conversation where its first message and its spacing want it; without either it is forgotten.
-    fn place(&mut self, conversation: u32, now: UnixMillis) {
+    pub(super) fn place(&mut self, conversation: u32, now: UnixMillis) {
         let due = self.queues.due(conversation);
         let lane = &mut self.lanes[self.queues.lane(conversation) as usize];
         let state = if due > now {

@@ -14,6 +14,7 @@
 //! 5. What failed too often, broke off too often or is too old is dead ([`verdict`]).
 
 mod flow;
+pub mod join;
 mod lane;
 mod queues;
 mod slab;

@@ -129,6 +129,49 @@ impl Queues {
         Some(position)
     }
 
+    /// Gives a conversation another key, which none of its lane has.
+    pub(super) fn rename(&mut self, conversation: u32, key: u64) {
+        let Conversation { lane, key: old, .. } = self.conversations[conversation];
+        if let Ok(entry) = self.index.find_entry(self.hash(lane, old), |position| *position == conversation) {
+            entry.remove();
+        }
+        self.conversations[conversation].key = key;
+        let (conversations, seed) = (&self.conversations, self.seed);
+        let hash = |position: &u32| {
+            let conversation = &conversations[*position];
+            hash(seed, conversation.lane, conversation.key)
+        };
+        self.index.insert_unique(hash(&conversation), conversation, hash);
+    }
+
+    /// Messages of a conversation that are not in flight.
+    pub(super) fn count(&self, conversation: u32) -> usize {
+        let following = |position: &u32| Some(self.messages[*position].next).filter(|next| *next != NIL);
+        let head = Some(self.conversations[conversation].head).filter(|head| *head != NIL);
+        std::iter::successors(head, following).count()
+    }
+
+    /// Puts the messages of a conversation among those of another one, in the order of their numbers.
+    pub(super) fn merge(&mut self, from: u32, into: u32) {
+        let (mut one, mut other) = (self.conversations[from].head, self.conversations[into].head);
+        let not_before = self.conversations[from].not_before.max(self.conversations[into].not_before);
+        (self.conversations[from].head, self.conversations[from].tail) = (NIL, NIL);
+        let into = &mut self.conversations[into];
+        (into.head, into.tail, into.not_before) = (NIL, NIL, not_before);
+        while one != NIL || other != NIL {
+            let takes_one = other == NIL || (one != NIL && self.messages[one].seq < self.messages[other].seq);
+            let taken = if takes_one { &mut one } else { &mut other };
+            let position = *taken;
+            *taken = self.messages[position].next;
+            (self.messages[position].previous, self.messages[position].next) = (into.tail, NIL);
+            match into.tail {
+                NIL => into.head = position,
+                tail => self.messages[tail].next = position,
+            }
+            into.tail = position;
+        }
+    }
+
     /// Forgets a conversation without messages.
     pub(super) fn close(&mut self, conversation: u32) {
         let Conversation { lane, key, keyed, .. } = self.conversations[conversation];

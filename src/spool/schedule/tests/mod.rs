@@ -1,3 +1,4 @@
+mod join;
 mod memory;
 mod model;
 mod rules;
