@@ -251,6 +251,12 @@ impl Upstream {
         }
     }
 
+    /// Whether some master can be used at all.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.masters.iter().any(|master| self.standing_of(master).tier() != Tier::Out)
+    }
+
     /// The masters that may get what is of this account. `is_general`: it is about the account as a whole, and in no
     /// conversation; such things may name the account otherwise than its messages do.
     #[must_use]

@@ -28,6 +28,11 @@ async fn a_redirect_is_answered_without_a_master_on_a_connection_that_lives() {
 }
 
 fn split(stable: &Master, canary: &Master, weights: (u32, u32)) -> Config {
+    split_with(stable, canary, weights, "")
+}
+
+/// `more`: keys of both upstreams.
+fn split_with(stable: &Master, canary: &Master, weights: (u32, u32), more: &str) -> Config {
     let (stable, canary) = (stable.address, canary.address);
     let split = format!(
         "  - name: shared\n    match: {{ path_prefix: /shared }}\n    split: [{{ upstream: stable, weight: {} }}, {{ upstream: canary, weight: {} }}]",
@@ -35,7 +40,7 @@ fn split(stable: &Master, canary: &Master, weights: (u32, u32)) -> Config {
     );
     let upstream = |name: &str, address| {
         let affinity = "affinity: { key: \"header:x-chat\" }";
-        format!("  - {{ name: {name}, {affinity}, masters: [{{ name: {name}, address: \"{address}\" }}] }}\n")
+        format!("  - {{ name: {name}, {affinity}, {more} masters: [{{ name: {name}, address: \"{address}\" }}] }}\n")
     };
     let upstreams = format!("{}{}", upstream("stable", stable), upstream("canary", canary));
     Config::empty().master("a", stable, "").routes(&split).upstreams(&upstreams)
@@ -76,4 +81,27 @@ async fn a_split_deals_by_weight_and_keeps_conversations_where_they_are() {
         let after = ask(&mut client, chat).await;
         assert!(after == *before || after == "canary", "{chat} moved from {before} to {after}");
     }
+}
+
+#[tokio::test]
+async fn a_canary_that_nobody_answers_for_costs_no_request_and_gets_its_share_back() {
+    let _machine = among_others().await;
+    let [stable, canary] = masters(["stable", "canary"]).await;
+    let probes = "health_check: { interval: 100ms, timeout: 100ms, unhealthy_threshold: 1, healthy_threshold: 1, http: { path: /health, json: { pointer: /state, healthy: [CONNECTED] } } },";
+    let baton = Baton::start(&split_with(&stable, &canary, (20, 80), probes)).await;
+    let until = async |health: &str| {
+        let is = async || (baton.status().await["upstreams"][2]["masters"][0]["health"] == health).then_some(());
+        eventually(health, is).await;
+    };
+    until("healthy").await;
+    let mut client = Client::connect(baton.address()).await;
+    canary.fault(r#"{"health":"TIMEOUT"}"#).await;
+    until("failed").await;
+    for _ in 0..50 {
+        let answer = client.get("/shared").await;
+        assert_eq!((answer.status, answer.master()), (200, "stable"));
+    }
+    canary.fault("{}").await;
+    until("healthy").await;
+    eventually("the canary", async || (client.get("/shared").await.master() == "canary").then_some(())).await;
 }

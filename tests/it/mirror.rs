@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use crate::kit::bot::Bot;
 use crate::kit::http::Client;
 use crate::kit::raw::{Raw, RawMaster, header};
-use crate::kit::{Baton, Config, among_others, eventually, masters};
+use crate::kit::{Baton, Config, among_others, eventually, masters, meta};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -108,4 +109,32 @@ async fn a_share_of_the_requests_is_copied() {
     })
     .await;
     assert!(copies <= 154.0, "{copies} of 500");
+}
+
+#[tokio::test]
+async fn each_update_of_a_webhook_is_copied_alone_however_it_is_delivered() {
+    let _machine = among_others().await;
+    for delivery in ["inline", "inline-then-spool", "spool"] {
+        let (bot, shadow) = (Bot::start().await, Bot::start().await);
+        let rules = format!("delivery: {delivery}\nwhatsapp: {{ provider: cloud-api, app_secret: \"s3cret\" }}");
+        let baton = Baton::start_unprobed(&config(bot.address, shadow.address, 100).route(&rules)).await;
+        let mut client = Client::connect(baton.address()).await;
+        let change = |number| meta::change("106540352242922", &format!("AE.{number}"), &format!("wamid.{number}"));
+        for body in [meta::webhook(&[change(1), change(2), change(3)]), meta::webhook(&[change(4)])] {
+            assert_eq!(meta::post(&mut client, &body).await.status, 200, "{delivery}");
+        }
+        let four = async || (bot.bodies().len() == 4 && shadow.bodies().len() == 4).then_some(());
+        eventually("four updates at both", four).await;
+        let sorted = |bot: &Bot| {
+            let mut bodies = bot.bodies();
+            bodies.sort();
+            bodies
+        };
+        assert_eq!(sorted(&bot), sorted(&shadow), "{delivery}");
+        for got in shadow.got() {
+            assert_eq!(header(&got.head, "x-baton-mirror"), Some("webhooks"));
+            let body = String::from_utf8(got.body).unwrap();
+            assert_eq!(header(&got.head, "x-hub-signature-256"), Some(&*meta::signature(&body)), "{}", got.head);
+        }
+    }
 }

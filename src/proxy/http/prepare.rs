@@ -361,12 +361,13 @@ impl Inlet<'_> {
         }
     }
 
-    /// The upstream of a split: the same one for all requests with one affinity key, else any.
+    /// The upstream of a split: the same one for all requests with one affinity key, else any; one that has a master to answer,
+    /// if there is one.
     fn arm(&self, shares: &[Share], request: &Request<'_>, client: Option<IpAddr>) -> usize {
         let upstreams = &self.generation.snapshot.upstreams;
         let pinned = |share: &Share| keys(request, client, &upstreams[share.upstream].settings).1;
         let number = shares.iter().find_map(pinned).unwrap_or_else(|| stable_hash(&self.ids.next()));
-        split::choose(shares, number).unwrap_or_default()
+        split::choose(shares, number, |upstream| upstreams[upstream].is_served()).unwrap_or_default()
     }
 
     fn redirected(

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::Parcel;
 use super::batch::Batch;
 use super::fallback::{Fate, forward_or_keep};
 use super::keep::{Unkept, keep};
@@ -99,11 +100,15 @@ async fn take_webhook<R: Requester>(work: &Work<'_>, rules: &WhatsApp, requester
         Opened::Ignored => accepted(rules.provider),
         // What is not stored is not to be answered for.
         _ if delivery != Delivery::Inline && generation.snapshot.spool.is_none() => unkept(Unkept::Failed),
-        Opened::Stored(messages) => store(work, rules.provider, messages).await,
+        Opened::Stored(messages) => {
+            messages.iter().for_each(|message| mirror_stored(work, message));
+            store(work, rules.provider, messages).await
+        }
         Opened::WholeOrStored(aim, message) => {
             let (Delivery::InlineThenSpool { after }, Some(spool)) = (delivery, &generation.snapshot.spool) else {
                 return unkept(Unkept::Failed);
             };
+            mirror_stored(work, &message);
             match forward_or_keep(work, spool, aim, *message, after, requester).await {
                 Fate::Delivered(answer) => Taken::Answer(answer),
                 Fate::Accepted => accepted(rules.provider),
@@ -112,6 +117,10 @@ async fn take_webhook<R: Requester>(work: &Work<'_>, rules: &WhatsApp, requester
         }
         Opened::Whole(aim) => forward(work, aim, requester).await,
         Opened::Split(parcels) => {
+            for Parcel { head, body, .. } in &parcels {
+                let framing = Framing::Length(body.len() as u64);
+                mirror::offer(work.local, generation, prepared, head, framing, Some(body));
+            }
             let batch = Batch {
                 local: work.local.clone(),
                 generation: generation.clone(),
@@ -128,6 +137,17 @@ async fn take_webhook<R: Requester>(work: &Work<'_>, rules: &WhatsApp, requester
             Taken::Said { saying, counted: None }
         }
     }
+}
+
+/// Copies a message to the route's mirror, as its master will get it.
+fn mirror_stored(work: &Work<'_>, message: &Incoming) {
+    if work.generation.snapshot.config.routes[work.prepared.route].passage.mirror.is_none() {
+        return;
+    }
+    let framing = Framing::Length(message.body.len() as u64);
+    let mut head = Vec::with_capacity(message.head.len() + 32);
+    headers::write_framed(&message.head, None, framing, &mut head);
+    mirror::offer(work.local, work.generation, work.prepared, &head, framing, Some(&message.body));
 }
 
 async fn store(work: &Work<'_>, provider: Provider, messages: Vec<Incoming>) -> Taken {
