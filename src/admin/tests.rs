@@ -147,6 +147,7 @@ fn watched() -> Arc<Monitor> {
         weight: 1,
         in_flight: 0,
         queued: 0,
+        pending: 0,
         failures_in_row: 0,
     };
     let exchanges = |name: &&str| {

@@ -140,7 +140,7 @@ pub struct MasterView {
     pub latency_ms: f64,
     /// 99th percentile, at most 12.5 % too high; counted by the admin API.
     pub latency_p99_ms: f64,
-    /// Messages in the spool that wait for it.
+    /// Stored messages that wait for it and that no other master may get: of accounts that it alone serves, or that it has at present.
     pub pending: u64,
     #[serde(default)]
     pub standing: Option<StandingView>,

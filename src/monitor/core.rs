@@ -152,7 +152,12 @@ impl Core {
             upstream.masters.iter().map(|master| Key::Master(upstream.name.clone(), master.name.clone())).collect();
         for (master, key) in upstream.masters.iter().zip(&keys) {
             let (does, why) = score::of_master(master.admission);
-            let gauges = Gauges { in_flight: master.in_flight, health: Some(does), ..Gauges::default() };
+            let gauges = Gauges {
+                in_flight: master.in_flight,
+                pending: master.pending,
+                health: Some(does),
+                ..Gauges::default()
+            };
             let tally = tallies.remove(key).unwrap_or_default();
             self.push(key, second, &tally, &gauges, closed);
             let reasons = (does < 100).then(|| score::Reason { points: 100 - does, text: why.to_owned() });

@@ -35,6 +35,8 @@ pub struct MasterNow {
     pub weight: u32,
     pub in_flight: u64,
     pub queued: u64,
+    /// Stored messages that only it may get.
+    pub pending: u64,
     /// Failures since the last success.
     pub failures_in_row: u32,
 }

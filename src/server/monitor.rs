@@ -161,6 +161,7 @@ fn upstream_now(upstream: &Upstream) -> UpstreamNow {
                 weight: settings.weight,
                 in_flight: u64::from(master.permits().in_flight()),
                 queued: u64::from(master.permits().queued()),
+                pending: master.stored(),
                 failures_in_row: master.failures_in_row(),
             })
             .collect(),

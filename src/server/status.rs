@@ -168,5 +168,6 @@ fn master_view(settings: &model::Master, master: &Master) -> MasterView {
     view.weight = settings.weight;
     view.in_flight = u64::from(master.permits().in_flight());
     view.queued = u64::from(master.permits().queued());
+    view.pending = master.stored();
     view
 }

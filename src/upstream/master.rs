@@ -49,6 +49,8 @@ pub struct Master {
     unconfirmed: AtomicBool,
     /// When a probe last cleared a suspicion.
     cleared_at: AtomicU64,
+    /// Stored messages that only it may get.
+    stored: AtomicU64,
     attention: Notify,
     permits: Padded<Permits>,
     latency: Padded<Latency>,
@@ -160,6 +162,7 @@ impl Master {
             warming_since: AtomicU64::new(0),
             unconfirmed: AtomicBool::new(false),
             cleared_at: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             attention: Notify::new(),
             permits: Padded(Permits::new(policy.max_in_flight, policy.max_queue)),
             latency: Padded(Latency::new()),
@@ -474,6 +477,17 @@ impl Master {
             self.attention.notify_one();
             Transition::Died
         })
+    }
+
+    /// Stored messages that wait for it and that no other master may get, as of the last second.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Says how many there are.
+    pub fn set_stored(&self, messages: u64) {
+        self.stored.store(messages, Ordering::Relaxed);
     }
 
     /// Failures since the last success; 0 without outlier detection.

@@ -321,3 +321,30 @@ async fn many_bytes_in_flight_do_not_keep_others_waiting_for_ever() {
     }
     within(Duration::from_secs(30), "all arrived", async || (bot.got().len() == 30).then_some(())).await;
 }
+
+#[tokio::test]
+async fn what_waits_for_a_master_alone_is_told_of_it() {
+    let _machine = among_others().await;
+    let (one, other) = (Bot::start().await, Bot::start().await);
+    // Which takes no master out.
+    one.answer(500);
+    other.answer(500);
+    let config = Config::empty()
+        .master("one", one.address, "accounts: [\"1\"]")
+        .master("other", other.address, "accounts: [\"2\"]")
+        .route(SPOOL)
+        .upstream("redelivery: { attempts: 1000, backoff: 20ms, max_backoff: 50ms }");
+    let baton = Baton::start_unprobed(&config).await;
+    let mut client = Client::connect(baton.address()).await;
+    for (number, account) in ["1", "2", "1", "1"].into_iter().enumerate() {
+        let body = meta::message(account, &format!("AE.{number}"), &format!("wamid.{number}"));
+        assert_eq!(meta::post(&mut client, &body).await.status, 200);
+    }
+    let pending = async |one: u64, other: u64| {
+        let told = [baton.master("one").await["pending"].as_u64(), baton.master("other").await["pending"].as_u64()];
+        (told == [Some(one), Some(other)]).then_some(())
+    };
+    eventually("three and one", async || pending(3, 1).await).await;
+    one.answer(200);
+    eventually("none and one", async || pending(0, 1).await).await;
+}

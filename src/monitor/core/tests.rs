@@ -31,6 +31,7 @@ fn upstream(name: &str, masters: &[(&str, Admission)]) -> UpstreamNow {
         weight: 1,
         in_flight: 2,
         queued: 1,
+        pending: 0,
         failures_in_row: 0,
     };
     UpstreamNow { name: name.into(), spreads: true, masters: masters.iter().map(master).collect() }

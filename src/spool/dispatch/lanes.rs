@@ -118,6 +118,23 @@ impl Lanes {
         }
     }
 
+    /// Tells masters what waits for them alone.
+    pub fn tell_masters(&self, schedule: &Schedule, generation: &Generation) {
+        let mut stored: Vec<Vec<u64>> =
+            generation.upstreams.iter().map(|upstream| vec![0; upstream.shared.masters.len()]).collect();
+        for (lane, way) in (0..).zip(&self.ways) {
+            let Some(way) = way else { continue };
+            let position = self.upstreams.get(way.upstream as usize).and_then(|known| known.position);
+            let Some(position) = position else { continue };
+            if let Some(master) = sole_taker(&generation.upstreams[position].shared, way.account.as_deref()) {
+                stored[position][master] += schedule.pending_in(lane) as u64;
+            }
+        }
+        for (upstream, stored) in generation.upstreams.iter().zip(stored) {
+            upstream.shared.masters.iter().zip(stored).for_each(|(master, stored)| master.set_stored(stored));
+        }
+    }
+
     /// Tells of the messages that were given up.
     pub fn tell_of_dead(&self) {
         self.upstreams.iter().for_each(|known| known.tally.tell());
@@ -165,6 +182,16 @@ impl From<&Redelivery> for Settings {
 fn usable(upstream: &Upstream) -> impl Iterator<Item = usize> {
     let masters = upstream.masters.iter().enumerate();
     masters.filter(|(_, master)| master.admission().tier() <= Tier::Reserved).map(|(position, _)| position)
+}
+
+/// The one master that may get messages of this account; none where several may, or nobody.
+fn sole_taker(upstream: &Upstream, account: Option<&str>) -> Option<usize> {
+    let Takers { allowed, owner } = upstream.takers(account, true);
+    if let Some(owner) = owner {
+        return owner.holders().owner.and_then(|id| upstream.position(id));
+    }
+    let mut takers = (0..upstream.masters.len()).filter(|position| allowed.is_none_or(|set| set.contains(*position)));
+    takers.next().filter(|_| takers.next().is_none())
 }
 
 /// Whether some master is usable that may get messages of this account. Where nobody names it, that depends on the message.

@@ -285,6 +285,7 @@ impl Dispatcher {
         if self.sweeps == 0 {
             self.lanes.tidy(&mut self.schedule);
             self.lanes.tell_of_dead();
+            self.lanes.tell_masters(&self.schedule, &self.generation);
             self.tallies.stranded(self.lanes.stranded(&self.schedule));
         }
     }

@@ -36,6 +36,7 @@ impl Schedule {
         }
         let inserted = self.queues.insert(conversation, Message::new(seq, accepted, due, attempts, breaks));
         self.upstream_of(lane).pending += usize::from(inserted);
+        self.lanes[lane as usize].messages += usize::from(inserted);
         if moves {
             self.place(conversation, now);
         }
@@ -137,6 +138,7 @@ impl Schedule {
         } else {
             self.queues.remove(busy.message);
             self.upstream_of(lane).pending -= 1;
+            self.lanes[lane as usize].messages -= 1;
         }
         let spacing = self.settings(lane).spacing;
         self.queues.conversation(busy.conversation).not_before =

@@ -26,12 +26,23 @@ pub(super) struct Lane {
     suspects: BTreeMap<u64, u32>,
     /// Conversations that are known, whatever they wait for.
     pub(super) conversations: u32,
+    /// Messages, those in flight included.
+    pub(super) messages: usize,
 }
 
 impl Lane {
     pub(super) fn new(upstream: u32) -> Self {
         let (ready, suspects) = (BTreeMap::new(), BTreeMap::new());
-        Self { upstream, open: false, paused_until: 0, pause: PAUSE_MIN, ready, suspects, conversations: 0 }
+        Self {
+            upstream,
+            open: false,
+            paused_until: 0,
+            pause: PAUSE_MIN,
+            ready,
+            suspects,
+            conversations: 0,
+            messages: 0,
+        }
     }
 
     pub(super) fn open(&mut self, open: bool) {

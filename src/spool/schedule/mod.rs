@@ -287,6 +287,12 @@ impl Schedule {
         self.upstreams[upstream as usize].pending
     }
 
+    /// Messages of a lane, those in flight included.
+    #[must_use]
+    pub fn pending_in(&self, lane: u32) -> usize {
+        self.lanes.get(lane as usize).map_or(0, |lane| lane.messages)
+    }
+
     fn upstream_of(&mut self, lane: u32) -> &mut Upstream {
         &mut self.upstreams[self.lanes[lane as usize].upstream as usize]
     }
