@@ -167,6 +167,7 @@ fn route(i: usize) -> Route {
         rate_limit: None,
         access: None,
         passage,
+        sla: None,
     }
 }
 

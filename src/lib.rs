@@ -29,6 +29,7 @@ pub mod proxy;
 pub mod routing;
 pub mod sample;
 pub mod server;
+pub mod sla;
 pub mod snapshot;
 pub mod spool;
 pub mod sync;

@@ -231,7 +231,9 @@ fn values<'a>(value: &'a Value, key: &str, found: &mut Vec<&'a Value>) {
 /// Every expression in a dashboard and in the alerts, with its origin.
 fn expressions() -> Vec<(String, String)> {
     let mut sources = dashboards();
-    sources.push(("alerts.yml".to_owned(), yaml("config/prometheus/alerts.yml")));
+    for file in ["alerts.yml", "sla.yml"] {
+        sources.push((file.to_owned(), yaml(&format!("config/prometheus/{file}"))));
+    }
     let mut all = Vec::new();
     for (name, source) in &sources {
         for key in ["expr", "definition"] {

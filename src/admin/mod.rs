@@ -20,6 +20,8 @@ mod problem;
 mod query;
 pub mod role;
 mod server;
+mod sla;
+mod sla_report;
 mod spool;
 mod state;
 mod stream;
@@ -45,11 +47,14 @@ pub use server::{Admin, Listener, start};
 
 use crate::alerts::Alerts;
 use crate::audit::Audit;
+use crate::config::model;
 use crate::events::Bus;
 use crate::failover::orchestrator::{Done, Refused, Request};
 use crate::failover::record::Failover;
 use crate::generations::Generations;
 use crate::monitor::Monitor;
+use crate::monitor::series::Key;
+use crate::sla::Sla;
 use crate::spool::store::Store;
 use crate::telemetry::Telemetry;
 use token::Keyring;
@@ -70,6 +75,9 @@ pub trait Source: Send + Sync {
 
     /// The failovers that are remembered, the newest first.
     fn failovers(&self) -> Vec<Failover>;
+
+    /// What the configuration in use promises, by what it promises it of.
+    fn promises(&self) -> Vec<(Key, model::Sla)>;
 
     /// The store of messages, where there is one.
     fn store(&self) -> Option<Store>;
@@ -127,6 +135,7 @@ pub struct AdminState {
     pub monitor: Arc<Monitor>,
     pub alerts: Arc<Alerts>,
     pub generations: Arc<Generations>,
+    pub sla: Arc<Sla>,
     pub backups: Arc<backup::Backups>,
     pub events: Arc<Bus>,
     /// Places for streams of events, by [`events::places`].

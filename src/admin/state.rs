@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 
 use super::view::{Readiness, StatusView};
-use super::{AdminState, gauges};
+use super::{AdminState, gauges, sla};
 use crate::telemetry::exposition;
 
 pub async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, Json<Readiness>) {
@@ -24,6 +24,7 @@ pub async fn metrics(State(state): State<Arc<AdminState>>) -> impl IntoResponse 
     let text = state.telemetry.render(|out| {
         gauges::write(&status, &state.events, out);
         gauges::alerts(&state.alerts.lock(), out);
+        sla::write(&state, out);
     });
     ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text)
 }

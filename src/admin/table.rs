@@ -15,7 +15,7 @@ use super::audit;
 use super::problem::Problem;
 use super::role::{Need, Role};
 use super::{
-    AdminState, access, alerts, backup, config, dashboard, dead_letters, events, failovers, masters, spool, state,
+    AdminState, access, alerts, backup, config, dashboard, dead_letters, events, failovers, masters, sla, spool, state,
     trends,
 };
 use crate::config::TEXT_BYTES_MAX;
@@ -52,6 +52,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         read("/metrics", OPEN, get(state::metrics)),
         read("/api/v1/status", VIEWER, get(state::status)),
         read("/api/v1/trends", VIEWER, get(trends::trends)),
+        read("/api/v1/sla", VIEWER, get(sla::show)),
+        read("/api/v1/sla/report", VIEWER, get(sla::report)),
         change(
             "/api/v1/upstreams/{upstream}/masters/{master}/operator-state",
             OPERATOR,

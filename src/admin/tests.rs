@@ -72,6 +72,16 @@ impl Source for Fixed {
         }
     }
 
+    fn promises(&self) -> Vec<(Key, model::Sla)> {
+        let sla = model::Sla {
+            objective: model::Objective(990_000),
+            by: model::Basis::Requests,
+            period: Duration::from_secs(7 * 86_400),
+            maintenance: Vec::new(),
+        };
+        vec![(Key::Upstream("bots".into()), sla)]
+    }
+
     fn failovers(&self) -> Vec<Failover> {
         Vec::new()
     }
@@ -129,6 +139,7 @@ fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
         monitor: watched(),
         alerts: Arc::default(),
         generations: Arc::new(Generations::open(&std::env::temp_dir().join("no generations"))),
+        sla: Arc::default(),
         backups: Arc::default(),
         events: Arc::default(),
         event_readers: events::places(),

@@ -7,6 +7,7 @@ mod alerts;
 mod audit;
 mod config;
 mod failover;
+mod sla;
 mod spool;
 mod standing;
 
@@ -16,6 +17,7 @@ pub use alerts::*;
 pub use audit::*;
 pub use config::*;
 pub use failover::*;
+pub use sla::*;
 pub use spool::*;
 pub use standing::*;
 

@@ -8,6 +8,7 @@ mod destination;
 mod events;
 mod failover;
 mod passage;
+mod sla;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -339,7 +340,8 @@ fn rates(limit: &RateLimit) -> Values {
 }
 
 fn route((route, config): &(&Route, &Config)) -> Values {
-    let Route { name: _, listeners, matcher, to, delivery, whatsapp, timeout, rate_limit, access, passage } = route;
+    let Route { name: _, listeners, matcher, to, delivery, whatsapp, timeout, rate_limit, access, passage, sla } =
+        route;
     let Match { hosts, path, methods, headers } = matcher;
     let host = |host: &HostPattern| match host {
         HostPattern::Exact(host) => host.clone(),
@@ -371,6 +373,7 @@ fn route((route, config): &(&Route, &Config)) -> Values {
     values.extend(delivery::delivery(*delivery));
     values.extend(whatsapp.iter().flat_map(|rules| delivery::whatsapp(rules)));
     values.extend(passage::values(config, passage));
+    values.extend(sla.iter().flat_map(sla::values));
     values
 }
 
@@ -399,6 +402,7 @@ fn upstream(upstream: &Upstream) -> Values {
         closes_failed,
         proxy_protocol,
         failover,
+        sla,
     } = upstream;
     let mut values = vec![
         ("strategy", some(strategy.name())),
@@ -474,6 +478,7 @@ fn upstream(upstream: &Upstream) -> Values {
     values.extend(retries(retry));
     values.extend(delivery::redelivery(redelivery));
     values.extend(failover.iter().flat_map(failover::values));
+    values.extend(sla.iter().flat_map(sla::values));
     values
 }
 

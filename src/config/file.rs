@@ -10,6 +10,7 @@ mod destination;
 mod events;
 mod failover;
 mod passage;
+mod sla;
 
 use super::model::{ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness};
 use super::shape::{List, Switch, shape};
@@ -26,6 +27,7 @@ pub use destination::{Redirect, Share};
 pub use events::{EventWebhook, Events};
 pub use failover::Failover;
 pub use passage::{Compression, HeaderRules, HeaderSetting, Mirror, Rewrite};
+pub use sla::{MaintenanceWindow, Sla};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -296,6 +298,8 @@ shape! {
         mirror: Option<Mirror>,
         /// Compresses answers for clients that take it. Left out, they stay as masters make them.
         compression: Option<Compression>,
+        /// What was promised about it. Left out, it is measured all the same.
+        sla: Option<Sla>,
     }
 
     /// How many requests each key may make. All workers count together, and a reload goes on counting where nothing in here
@@ -389,6 +393,8 @@ shape! {
         proxy_protocol: Option<ProxyVersion>,
         /// Who takes over when a master fails. Left out, requests go to any master that is usable.
         failover: Option<Failover>,
+        /// What was promised about it. Left out, it is measured all the same.
+        sla: Option<Sla>,
     }
 
     /// TLS with masters. Relative paths start at the working directory; changed files are used for new connections.

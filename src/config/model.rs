@@ -13,6 +13,7 @@ mod destination;
 mod events;
 mod failover;
 mod passage;
+mod sla;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ use ipnet::IpNet;
 pub use passage::{
     HeaderRule, HeaderRules, HostRewrite, Mirror, Part, Passage, PathRewrite, Rewrite, Template, Variable,
 };
+pub use sla::{Basis, Begins, Maintenance, Objective, Sla, Weekdays};
 
 /// A whole configuration. Listener, route and upstream names are unique, and every name that one of them mentions exists.
 #[derive(Debug, Clone, PartialEq)]
@@ -298,6 +300,8 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// `None` lets everybody in.
     pub access: Option<Access>,
+    /// `None`: it is measured all the same.
+    pub sla: Option<Sla>,
 }
 
 /// Networks of clients: the longest that an address is in decides; an address in none is let in if `allow` is empty.
@@ -409,6 +413,7 @@ pub struct Upstream {
     pub proxy_protocol: Option<ProxyVersion>,
     /// `None`: requests go to any usable master.
     pub failover: Option<Failover>,
+    pub sla: Option<Sla>,
 }
 
 /// What masters speak.

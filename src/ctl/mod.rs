@@ -11,6 +11,7 @@ mod dead_letters;
 mod events;
 mod failovers;
 mod masters;
+mod sla;
 mod spool;
 mod status;
 mod table;
@@ -68,6 +69,8 @@ enum Command {
     Reset(failovers::Reset),
     /// What failovers there were, the newest first
     Failovers(failovers::History),
+    /// Show what was promised and how it was kept
+    Sla(sla::Args),
     /// Show what is stored and not yet delivered
     Spool(spool::Args),
     /// Messages that were given up
@@ -172,6 +175,7 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Failback(args) => failovers::failback(&client, &args).await,
         Command::Reset(args) => failovers::reset(&client, &args).await,
         Command::Failovers(args) => failovers::history(&client, &args).await,
+        Command::Sla(args) => sla::run(&client, &args).await,
         Command::Spool(args) => spool::run(&client, &args).await,
         Command::DeadLetters(command) => dead_letters::run(&client, &command).await,
         Command::Alerts(args) => alerts::run(&client, &args).await,

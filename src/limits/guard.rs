@@ -161,6 +161,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             rate_limit: Some(model::RateLimit { key, rate, burst, ipv6_prefix: 64, max_keys: 64 }),
             access: None,
+            sla: None,
             passage: Default::default(),
         }
     }

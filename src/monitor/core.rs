@@ -342,7 +342,8 @@ fn loads<'a>(masters: &'a [MasterNow], requests: &[u64]) -> Vec<Load<'a>> {
 }
 
 /// What has happened, by what it happened to.
-fn tallies(seen: &Observation) -> HashMap<Key, Tally> {
+#[must_use]
+pub fn tallies(seen: &Observation) -> HashMap<Key, Tally> {
     let mut tallies: HashMap<Key, Tally> = HashMap::new();
     let named = |name: &String| *name != NONE && *name != OTHER;
     for (labels, exchanges) in &seen.news.exchanges {

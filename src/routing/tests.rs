@@ -51,6 +51,7 @@ fn route(matcher: Match) -> Route {
         timeout: Duration::ZERO,
         rate_limit: None,
         access: None,
+        sla: None,
         passage: Passage::default(),
     }
 }

@@ -17,6 +17,7 @@ mod operate;
 mod outage;
 mod relay;
 mod reload;
+mod sla;
 mod spool;
 mod status;
 mod supervisor;
@@ -51,6 +52,7 @@ use crate::listener::inherit::Inherited;
 use crate::monitor::Monitor;
 use crate::notify::webhooks::Webhooks;
 use crate::proxy::linger::DRAIN_GRACE;
+use crate::sla::Sla;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::logging::{self, LogLevel};
@@ -138,6 +140,7 @@ pub(crate) struct Control {
     events: Arc<Bus>,
     monitor: Arc<Monitor>,
     alerts: Arc<Alerts>,
+    sla: Arc<Sla>,
     acme: Manager,
     webhooks: Webhooks,
     spool: Mutex<Option<spool::Running>>,
@@ -252,6 +255,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         events,
         monitor: Arc::default(),
         alerts: Arc::default(),
+        sla: Arc::default(),
         acme,
         webhooks,
         spool: Mutex::default(),
@@ -428,6 +432,7 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         monitor: control.monitor.clone(),
         alerts: control.alerts.clone(),
         generations: control.generations.clone(),
+        sla: control.sla.clone(),
         backups: Arc::default(),
         events: control.events.clone(),
         event_readers: admin::events::places(),

@@ -20,6 +20,7 @@ use crate::events::{Next, Reader};
 use crate::monitor::files::Files;
 use crate::monitor::observation::{MasterNow, Observation, SpoolNow, UpstreamNow};
 use crate::monitor::score::System;
+use crate::sla;
 use crate::snapshot::Upstream;
 use crate::telemetry::deltas::Deltas;
 
@@ -64,6 +65,13 @@ async fn watch(control: &Control, mut stopping: oneshot::Receiver<()>) {
         files.load(clock::unix_millis() / 1000, |key, closed| core.restore(key, closed));
     }
     let mut watchman = Watchman::new(control);
+    let mut books = sla::files::Files::new(&control.published.load().config.state_path);
+    let ended = {
+        let (mut ledger, now) = (control.sla.lock(), clock::unix_millis() / 1000);
+        books.load(now, |closed| ledger.restore(&closed));
+        ledger.restored(now)
+    };
+    books.keep(&ended);
     let mut eyes = Eyes::default();
     let mut news = control.events.read(None);
     loop {
@@ -74,14 +82,19 @@ async fn watch(control: &Control, mut stopping: oneshot::Receiver<()>) {
         if !control.stopping.load(Ordering::Acquire) {
             watchman.look(control, &seen);
         }
+        let met = super::sla::seen(&control.published.load(), &seen);
+        let ended = control.sla.lock().observe(seen.at / 1000, met);
+        books.keep(&ended);
         // On the second, so that each has its sample.
         let rest = Duration::from_millis(1000 - clock::unix_millis() % 1000);
         tokio::select! {
-            _ = &mut stopping => return,
+            _ = &mut stopping => break,
             () = tokio::time::sleep(rest) => {}
             () = something_new(&mut news) => tokio::time::sleep(PAUSE.min(rest)).await,
         }
     }
+    let ended = control.sla.lock().finish();
+    books.keep(&ended);
 }
 
 /// Waits for an event; for ever when there will be none. Cancel-safe.

@@ -14,6 +14,7 @@ use crate::audit::Standing;
 use crate::config::model;
 use crate::failover::record::Failover;
 use crate::failover::view::FleetView;
+use crate::monitor::series::Key;
 use crate::snapshot::Upstream;
 use crate::spool::store::Store;
 use crate::tls::certificate::Facts;
@@ -65,6 +66,14 @@ impl Source for Control {
             access_log_dropped: AccessLogDropped { queue_full: dropped.queue_full, write_error: dropped.write_error },
             audit: audit_view(self.audit.standing()),
         }
+    }
+
+    fn promises(&self) -> Vec<(Key, model::Sla)> {
+        let snapshot = self.published.load();
+        let routes = snapshot.config.routes.iter().map(|route| (Key::Route(route.name.as_str().into()), &route.sla));
+        let upstreams = snapshot.config.upstreams.iter();
+        let upstreams = upstreams.map(|upstream| (Key::Upstream(upstream.name.as_str().into()), &upstream.sla));
+        routes.chain(upstreams).filter_map(|(key, sla)| Some((key, sla.clone()?))).collect()
     }
 
     fn failovers(&self) -> Vec<Failover> {

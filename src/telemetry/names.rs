@@ -137,6 +137,17 @@ metrics! {
         "The same for an upstream: 100 when nothing is wrong, 0 when no master can be used.";
     LOAD_DISTRIBUTION = Gauge "baton_load_distribution_quality" ["upstream"]
         "How evenly the load of the last minute was spread by weight: 100 when each master has its share, 0 when one has everything.";
+    // What was promised; `route` or `upstream` says of what, the other one is empty.
+    SLA_OBJECTIVE = Gauge "baton_sla_objective_ratio" ["route", "upstream"]
+        "The share that has to be good, as the configuration promises it.";
+    SLA_AVAILABILITY = Gauge "baton_sla_availability_ratio" ["route", "upstream"]
+        "The share that was good over the period of the objective.";
+    SLA_BUDGET = Gauge "baton_sla_error_budget_remaining_ratio" ["route", "upstream"]
+        "The share of the period's error budget that is left: 1 when nothing failed, below 0 when more did than may.";
+    SLA_BURN_RATE = Gauge "baton_sla_burn_rate_ratio" ["route", "upstream", "window"]
+        "How fast the error budget is spent: at 1 it is spent exactly within its period.";
+    SLA_MAINTENANCE = Gauge "baton_sla_maintenance" ["route", "upstream"]
+        "Whether announced maintenance goes on, during which nothing counts.";
     // Failover.
     FAILOVERS = Counter "baton_failovers_total" ["upstream", "outcome"]
         "Failovers by outcome: completed, undone, or stuck when nobody could take over at first.";

@@ -76,7 +76,7 @@ routes:
     upstream: bots
     delivery: spool
     whatsapp: { provider: cloud-api, app_secret: "${SECRET}", verify_token: "of no use here" }
-  - { name: others, match: { path_prefix: /other }, upstream: bots }
+  - { name: others, match: { path_prefix: /other }, upstream: bots, sla: { objective: 99.9 } }
 upstreams:
   - name: bots
     masters: [{ name: dubai-1, address: "${first.address}" }, { name: riyadh-1, address: "${second.address}" }]
@@ -199,6 +199,20 @@ logging: { level: warn, access_log: "off" }
     await see(text("None."));
     await see(text("Every message that was accepted has been delivered."));
 
+    say("what was promised is there with its budget, and the month can be saved");
+    await view("Service level");
+    const promise = page.locator("#sla-route-others");
+    await see(promise.getByText("99.9 % of requests over 30 d"));
+    await see(promise.locator("meter"));
+    await see(page.locator("#availability tr", { hasText: "master/bots/dubai-1" }));
+    const [saved] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save as HTML" }).click()]);
+    const report = readFileSync(await saved.path(), "utf8");
+    assert.ok(report.includes("route/others") && /sla-\d{4}-\d{2}\.html/.test(saved.suggestedFilename()), saved.suggestedFilename());
+    await page.screenshot({ path: `${directory}/sla.png`, fullPage: true });
+    const paper = await open();
+    await paper.setContent(report);
+    await see(paper.getByText("Service level report"));
+
     say("everything is reached by keyboard");
     await page.goto(`${admin}/#/overview`);
     await page.reload();
@@ -211,7 +225,7 @@ logging: { level: warn, access_log: "off" }
 
     say("it fits a phone, in the dark too");
     const phone = await open({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
-    for (const name of ["overview", "masters", "flow", "timeline", "messages"]) {
+    for (const name of ["overview", "masters", "flow", "timeline", "messages", "sla"]) {
       await phone.goto(`${admin}/#/${name}`);
       await phone.locator("#view .card").first().waitFor();
       const wide = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -43,6 +43,7 @@ mod passthrough;
 mod protocol;
 mod proxied;
 mod reload;
+mod sla;
 mod smuggling;
 mod spool_store;
 mod spooled;

@@ -145,6 +145,7 @@ impl Line {
             "admin-key.json",
             "audit",
             "trends",
+            "sla",
             "alerts.json",
             "generations",
             "spool.lock",

@@ -4,6 +4,7 @@
 //! impossible one is refused where it is read.
 
 mod address;
+mod calendar;
 mod http;
 mod internet;
 mod quantity;
@@ -13,6 +14,7 @@ mod text;
 mod words;
 
 pub use address::{Host, Listen, MasterAddress, Network, TlsName};
+pub use calendar::{Moment, Percent, TimeOfDay, show_moment, show_percent, show_time_of_day};
 pub use http::{Affinity, HeaderName, HeaderValue, MediaRange, Method, ProbePath, Secret, StatusRanges, UrlPath};
 pub use internet::{Email, HttpsUrl, WebUrl};
 pub use quantity::{Degrees, Int, Number, Size, Time, TimeOrZero, show_size, show_time};
@@ -21,5 +23,5 @@ pub use template::{HeaderTemplate, NewHost, RedirectStatus, UrlScheme};
 pub use text::{Country, FilePath, LabelName, Literal, Name, NameOrAll, Phone, Pointer, Text};
 pub use words::{
     Bool, BuiltinName, Challenge, ClientAuthMode, Delivery, EventKind, Gateway, Level, Log, MasterProtocol, OnFailure,
-    Protocol, ProxyVersion, SeverityWord, TlsVersion, Verify, WhenAllDown, Workers,
+    Protocol, ProxyVersion, SeverityWord, TlsVersion, Verify, Weekday, WhenAllDown, Workers,
 };

@@ -5,8 +5,8 @@ use serde_json::{Value as Json, json};
 use super::quantity::Int;
 use super::text::FilePath;
 use crate::config::model::{
-    AccessLog, BUILTIN, ClientAddress, Coding, Comparison, CompressionLevel, DotSegments, Failback, FailoverMode,
-    RepeatedSlashes, Signal, StrategyKind, Strictness,
+    AccessLog, BUILTIN, Basis, ClientAddress, Coding, Comparison, CompressionLevel, DotSegments, Failback,
+    FailoverMode, RepeatedSlashes, Signal, StrategyKind, Strictness,
 };
 use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
 use crate::config::tree::NodeId;
@@ -141,8 +141,33 @@ macro_rules! model_words {
 }
 
 model_words! {
-    ClientAddress, Coding, Comparison, CompressionLevel, DotSegments, Failback, FailoverMode later "active-active", RepeatedSlashes,
-    Signal, StrategyKind, Strictness
+    Basis, ClientAddress, Coding, Comparison, CompressionLevel, DotSegments, Failback, FailoverMode later "active-active",
+    RepeatedSlashes, Signal, StrategyKind, Strictness, Weekday
+}
+
+/// A day of the week; as a number, Monday is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+impl Weekday {
+    /// Each with the word a configuration uses for it.
+    pub const ALL: [(Self, &'static str); 7] = [
+        (Self::Monday, "monday"),
+        (Self::Tuesday, "tuesday"),
+        (Self::Wednesday, "wednesday"),
+        (Self::Thursday, "thursday"),
+        (Self::Friday, "friday"),
+        (Self::Saturday, "saturday"),
+        (Self::Sunday, "sunday"),
+    ];
 }
 
 /// Declares words that a value may be, each for one variant.

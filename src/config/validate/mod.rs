@@ -15,6 +15,7 @@ mod listener;
 mod master_tls;
 mod passage;
 mod route;
+mod sla;
 mod strategy;
 mod tcp;
 mod upstream;

@@ -8,7 +8,7 @@ use super::super::model::{Destination, HeaderMatch, Match, PathPattern, Route};
 use super::super::shape::{At, List};
 use super::super::tree::NodeId;
 use super::super::units::{Name, Protocol, show_time};
-use super::{Checker, delivery, destination, limits, passage, tcp};
+use super::{Checker, delivery, destination, limits, passage, sla, tcp};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -> Option<Route> {
     let route = at.get()?;
@@ -30,6 +30,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
     let delivery = delivery::delivery(checker, route);
     let rate_limit = limits::rate_limit(checker, route);
     let access = limits::access(checker, &route.access);
+    let sla = sla::check(checker, &route.sla);
     Some(Route {
         name: route.name.get()?.0.clone(),
         listeners: listeners?.into_iter().map(|name| name.0).collect(),
@@ -41,6 +42,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Route>, file: &File) -
         rate_limit: rate_limit?,
         access: access?,
         passage: passage?,
+        sla: sla?,
     })
 }
 

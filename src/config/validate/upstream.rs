@@ -7,7 +7,7 @@ use super::super::model::{
 };
 use super::super::shape::{At, List, Switch};
 use super::super::units::{self, Int, Literal, OnFailure, WhenAllDown, show_time};
-use super::{Checker, delivery, failover, master_tls, strategy};
+use super::{Checker, delivery, failover, master_tls, sla, strategy};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>, file: &File) -> Option<Upstream> {
     let upstream = at.get()?;
@@ -36,6 +36,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>, file: &File
     let retry = upstream.retry.get().and_then(|rules| retry(checker, rules));
     check_connect_timeout(checker, upstream);
     let failover = failover::check(checker, upstream);
+    let sla = sla::check(checker, &upstream.sla);
     let protocol = protocol(checker, upstream);
     let (pool, limits) = (upstream.pool.get()?, upstream.limits.get()?);
     Some(Upstream {
@@ -72,6 +73,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Upstream>, file: &File
         closes_failed: *upstream.tcp_connections_on_failure.get()? == OnFailure::Close,
         proxy_protocol: proxy_protocol?,
         failover: failover?,
+        sla: sla?,
     })
 }
 

@@ -47,9 +47,18 @@ impl Baton {
 
     /// `kill -9`, and waits until it is gone. What is on disk stays.
     pub async fn kill(self) -> Directory {
+        self.end(Signal::KILL).await
+    }
+
+    /// SIGTERM, and waits until it has ended in order.
+    pub async fn stop(self) -> Directory {
+        self.end(Signal::TERM).await
+    }
+
+    async fn end(self, signal: Signal) -> Directory {
         let Self { mut process, directory, .. } = self;
         if process.running() {
-            process.signal(Signal::KILL);
+            process.signal(signal);
             process.ended().await;
         }
         directory

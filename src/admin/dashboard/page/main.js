@@ -8,9 +8,10 @@ import { masters } from "./masters.js";
 import { messages } from "./messages.js";
 import { overview } from "./overview.js";
 import { session, signIn } from "./session.js";
+import { serviceLevel } from "./sla.js";
 import { timeline } from "./timeline.js";
 
-const VIEWS = { overview: ["Overview", overview], masters: ["Masters", masters], flow: ["Flow", flow], timeline: ["Timeline", timeline], messages: ["Messages", messages] };
+const VIEWS = { overview: ["Overview", overview], masters: ["Masters", masters], flow: ["Flow", flow], timeline: ["Timeline", timeline], messages: ["Messages", messages], sla: ["Service level", serviceLevel] };
 
 const element = (id) => document.getElementById(id);
 const current = () => (location.hash.slice(2) in VIEWS ? location.hash.slice(2) : "overview");
