@@ -15,6 +15,7 @@ mod sla;
 mod spool;
 mod status;
 mod table;
+mod watch;
 
 use std::fmt;
 use std::io::Write;
@@ -54,7 +55,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show upstreams and masters
-    Status,
+    Status(status::Args),
     /// No new conversations for a master; those it has go on
     Drain(masters::Args),
     /// Take a master into use again
@@ -167,7 +168,8 @@ async fn run(args: Args) -> Result<Answer, Failure> {
     let client = Client::new(target, args.token.or_else(|| from_environment("BATON_TOKEN")))?;
     let json = args.json;
     match args.command {
-        Command::Status => status::run(&client).await,
+        Command::Status(args) if args.watch => watch::run(&client, json).await,
+        Command::Status(_) => status::run(&client).await,
         Command::Drain(args) => masters::run(&client, &args, OperatorState::Drain).await,
         Command::Ready(args) => masters::run(&client, &args, OperatorState::Ready).await,
         Command::Maintenance(args) => masters::run(&client, &args, OperatorState::Maintenance).await,

@@ -5,15 +5,29 @@ use super::table::{Table, duration, printable};
 use super::{Answer, Failure};
 use crate::admin::view::{Circuit, Health, MasterView, Role, StatusView};
 
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show it anew each second, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
 pub async fn run(client: &Client) -> Result<Answer, Failure> {
+    let (json, status) = read(client).await?;
+    Ok(Answer { text: text(&status, false), json })
+}
+
+/// The status, as it came and as it is understood.
+pub async fn read(client: &Client) -> Result<(serde_json::Value, StatusView), Failure> {
     // Printed as JSON with whatever a newer Baton says beyond what is known here.
     let json: serde_json::Value = client.get("/api/v1/status").await?;
     let status: StatusView = serde_json::from_value(json.clone())
         .map_err(|error| Failure::Failed(format!("what answers is no Baton of this version: {error}")))?;
-    Ok(Answer { text: text(&status), json })
+    Ok((json, status))
 }
 
-fn text(status: &StatusView) -> String {
+/// For people; `narrow` has the columns that say whether all is well.
+pub fn text(status: &StatusView, narrow: bool) -> String {
     let mut text = format!(
         "Baton {}, generation {}, up {}, health score {}\n",
         status.version,
@@ -44,7 +58,7 @@ fn text(status: &StatusView) -> String {
     if let Some(failed) = &spool.failed {
         text.push_str(&format!("Spool: FAILED, nothing is accepted any more: {}\n", printable(failed)));
     }
-    let mut table = Table::new(&[
+    let columns = [
         "UPSTREAM",
         "MASTER",
         "ADDRESS",
@@ -60,10 +74,14 @@ fn text(status: &StatusView) -> String {
         ">P99 MS",
         ">PENDING",
         "NOTE",
-    ]);
+    ];
+    let shown = |index: &usize| !narrow || NARROW.contains(&columns[*index]);
+    let shown: Vec<usize> = (0..columns.len()).filter(shown).collect();
+    let mut table = Table::new(&shown.iter().map(|index| columns[*index]).collect::<Vec<_>>());
     for upstream in &status.upstreams {
         for master in &upstream.masters {
-            table.row(&row(&upstream.name, master));
+            let row = row(&upstream.name, master);
+            table.row(&shown.iter().map(|index| row[*index].clone()).collect::<Vec<_>>());
         }
     }
     text.push_str(&failovers(status));
@@ -71,6 +89,9 @@ fn text(status: &StatusView) -> String {
     text.push_str(&table.text());
     text
 }
+
+/// Columns for where there is little room.
+const NARROW: [&str; 7] = ["UPSTREAM", "MASTER", "HEALTH", "STATE", ">REQUESTS", ">FAILURES", "NOTE"];
 
 /// Who serves what, a line for each upstream with `failover` and each of its accounts.
 fn failovers(status: &StatusView) -> String {

@@ -319,3 +319,42 @@ async fn a_copy_made_while_baton_runs_brings_back_what_was_stored() {
     again.line("ready", |line| (line == "ready").then_some(())).await;
     assert_eq!(json(&ctl_at(&address, None, &["spool", "--json"]).await)["dead_letters"], 5);
 }
+
+#[tokio::test]
+async fn the_status_is_watched_as_plain_text_where_nobody_sits_at_a_terminal() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let baton = Baton::start(&Config::of(&masters).upstream(PROBES)).await;
+    let mut command = Command::new("timeout");
+    command.args(["--preserve-status", "-s", "INT", "4", env!("CARGO_BIN_EXE_baton"), "ctl", "status", "--watch"]);
+    command.env("BATON_ADMIN", format!("http://{}", baton.admin));
+    let said = tokio::task::spawn_blocking(move || command.output().expect("timeout is there")).await.unwrap();
+    let text = out(&said);
+    assert!(text.matches("UPSTREAM").count() >= 2 && text.contains("healthy"), "{text}");
+    assert!(!text.contains('\x1b'), "{text}");
+}
+
+#[tokio::test]
+async fn a_terminal_gets_a_screen_that_fits_and_is_given_back() {
+    let _machine = among_others().await;
+    let masters = masters(["a"]).await;
+    let baton = Baton::start(&Config::of(&masters).upstream(PROBES)).await;
+    for (colours, painted) in [("", true), ("NO_COLOR=1 ", false)] {
+        let program = env!("CARGO_BIN_EXE_baton");
+        let watch = format!("{colours}timeout --foreground --preserve-status -s INT 4 {program} ctl status --watch");
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("stty cols 40 rows 12; {watch}"), "/dev/null"]);
+        command.env("BATON_ADMIN", format!("http://{}", baton.admin)).env("TERM", "xterm").env_remove("NO_COLOR");
+        command.stdin(std::process::Stdio::null());
+        let said = tokio::task::spawn_blocking(move || command.output().expect("script is there")).await.unwrap();
+        let text = out(&said);
+        assert!(text.contains("\x1b[?1049h") && text.trim_end().ends_with("\x1b[?1049l"), "{text:?}");
+        assert_eq!(text.contains("\x1b[32mhealthy\x1b[0m"), painted, "{text:?}");
+        let visible = text.replace("\x1b[32m", "").replace("\x1b[0m", "");
+        let lines = visible
+            .split(['\n', '\r'])
+            .filter_map(|line| line.split("\x1b[K").next())
+            .map(|line| line.rsplit("\x1b[H").next().unwrap_or_default().chars().count());
+        assert!(lines.into_iter().all(|width| width <= 40), "{text:?}");
+    }
+}
