@@ -33,12 +33,13 @@ function budget({ name, promise, budget: left, burn }) {
   const [kind, word] = promise.maintenance ? ["warn", "in maintenance"]
     : spent ? ["bad", "budget spent"]
     : burning.some((rule) => rule.page) ? ["bad", "burning fast"]
-    : burning.length > 0 ? ["warn", "burning"] : ["ok", "kept"];
+    : burning.length > 0 ? ["warn", "burning"]
+    : left.remaining_percent === null ? ["warn", "nothing to measure yet"] : ["ok", "kept"];
   const unit = promise.by === "time" ? "seconds of downtime" : "failed requests";
   return h("section", { class: "card", id: `sla-${name.replaceAll("/", "-")}` },
     h("div", { class: "head" }, h("h2", {}, name), h("span", { class: `state ${kind}` }, word)),
     h("p", {}, `${promise.objective_percent} % of ${promise.by} over ${span(promise.period_seconds)}.`),
-    h("label", {}, `${share(left.remaining_percent)} of the error budget is left`,
+    h("label", {}, `${share(left.remaining_percent)} of the error budget is left `,
       h("meter", { min: 0, max: 100, low: 25, high: 50, optimum: 100, value: Math.max(0, left.remaining_percent ?? 100) })),
     h("p", { class: "soft" }, `${count(left.spent)} of ${count(left.allowed)} ${unit} that the period allows`),
     h("table", {}, h("thead", {}, h("tr", {}, ["Burns over", "rate", "alarm from"].map((title) => h("th", {}, title)))),
