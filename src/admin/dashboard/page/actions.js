@@ -1,6 +1,6 @@
 // What an operator does: each asks first, says what would follow, and takes a reason for the audit trail.
 
-import { post, Refused, token } from "./api.js";
+import { post, Refused, remove, token } from "./api.js";
 import { h, show } from "./dom.js";
 import { count, plural, rate } from "./format.js";
 import { refresh } from "./live.js";
@@ -9,14 +9,16 @@ import { signIn } from "./session.js";
 const REASON_MAX = 200;
 
 // Asks whether to go on. `act` is given the reason, and its failure is shown in place.
-function confirm({ title, preview, word, act }) {
-  if (!token.get()) return signIn("Changes need a token of an operator.", () => confirm({ title, preview, word, act }));
+function confirm(question) {
+  const { title, preview, word, act, more } = question;
+  if (!token.get()) return signIn("Changes need a token of an operator.", () => confirm(question));
   const dialog = document.getElementById("dialog");
   let failed = null;
   let busy = false;
   const draw = () => show(dialog, h("form", { method: "dialog", onsubmit: submit },
     h("h2", { id: "dialog-title" }, title),
     h("ul", { class: "plain", id: "preview" }, preview.map((line) => h("li", {}, line))),
+    more?.(),
     h("label", { for: "reason" }, "Why (for the audit trail)"),
     h("input", { id: "reason", maxlength: REASON_MAX, autocomplete: "off" }),
     failed && h("p", { class: "error", role: "alert" }, failed),
@@ -36,7 +38,7 @@ function confirm({ title, preview, word, act }) {
       busy = false;
       failed = error instanceof Refused ? error.message : "Baton cannot be reached: whether it was done is not known.";
       draw();
-      if (error instanceof Refused && error.status === 401) signIn(failed, () => confirm({ title, preview, word, act }));
+      if (error instanceof Refused && error.status === 401) signIn(failed, () => confirm(question));
     }
   };
   draw();
@@ -69,4 +71,26 @@ export function replay(wanted, number, then) {
 export function discard(wanted, number, then) {
   const preview = [`${plural(number, "message is", "messages are")} deleted and will never be delivered. This cannot be undone.`];
   confirm({ title: "Discard", preview, word: "Discard", act: async (reason) => { await post("/api/v1/dead-letters/discard", which(wanted, reason)); await then(); } });
+}
+
+export function acknowledge(alert, then) {
+  const preview = [alert.summary, "Others see that you look after it; it goes on until it is over, and is not told again."];
+  const act = async (note) => { await post(`/api/v1/alerts/${encodeURIComponent(alert.id)}/acknowledge`, note ? { note } : {}); await then(); };
+  confirm({ title: `Look after ${alert.rule}`, preview, word: "Acknowledge", act });
+}
+
+const QUIET = [["1h", "an hour"], ["8h", "8 hours"], ["24h", "a day"], ["7d", "a week"]];
+
+export function silence(alert, then) {
+  const labels = { alertname: alert.rule, ...Object.fromEntries(["upstream", "master", "route", "name"].filter((label) => alert[label]).map((label) => [label, alert[label]])) };
+  const matchers = Object.entries(labels).map(([label, value]) => ({ label, value }));
+  const what = matchers.map(({ label, value }) => `${label} ${value}`).join(", ");
+  const preview = [`Nobody is told of ${what}; it stays on the page. A reason has to be given.`];
+  const more = () => h("label", {}, "For ", h("select", { id: "duration" }, QUIET.map(([value, words]) => h("option", { value }, words))));
+  const act = async (reason) => { await post("/api/v1/alerts/silences", { matchers, duration: document.getElementById("duration").value, reason }); await then(); };
+  confirm({ title: `Keep ${alert.rule} quiet`, preview, word: "Silence", act, more });
+}
+
+export function endSilence(it, what, then) {
+  confirm({ title: "End a silence", preview: [`${what} is told again.`], word: "End it", act: async () => { await remove(`/api/v1/alerts/silences/${encodeURIComponent(it.id)}`); await then(); } });
 }

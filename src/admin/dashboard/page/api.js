@@ -44,4 +44,5 @@ export async function ask(path, options = {}) {
 }
 
 export const get = (path, signal) => ask(path, { signal });
+export const remove = (path) => ask(path, { method: "DELETE" });
 export const post = (path, body) => ask(path, { method: "POST", body });

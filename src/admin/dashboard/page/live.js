@@ -1,4 +1,4 @@
-// What is shown is asked for here: the status each second and after every event, plots every two, events as they come. Nothing is
+// What is shown is asked for here: the status each second and after every event, plots and alerts every two, events as they come. Nothing is
 // asked while nobody looks.
 
 import { ask, get, Refused } from "./api.js";
@@ -6,10 +6,11 @@ import { ask, get, Refused } from "./api.js";
 const EVENTS_KEPT = 500;
 // After an event the monitor looks again within a tenth of a second.
 const AFTER_EVENT = 200;
+const ALERTS_SHOWN = 100;
 const RANGES = { "10m": 600, "6h": 360, "30d": 400 };
 
 // Everything that views show. `refused` is why nothing may be read, `lost` since when nothing is heard.
-export const state = { status: null, trends: null, events: [], range: "10m", series: "system", refused: null, lost: null };
+export const state = { status: null, trends: null, alerts: null, events: [], range: "10m", series: "system", refused: null, lost: null };
 
 const listeners = new Set();
 export const onChange = (listener) => listeners.add(listener);
@@ -25,11 +26,12 @@ export function choose(series, range = state.range) {
 export function begin() {
   void repeat(status, 1000);
   void repeat(trends, 2000);
+  void repeat(alerts, 2000);
   void follow();
 }
 
 // Asked again at once, after something was done.
-export const refresh = () => Promise.all([status(), trends()]);
+export const refresh = () => Promise.all([status(), trends(), alerts()]);
 
 async function repeat(action, pause) {
   for (;;) {
@@ -59,7 +61,17 @@ function soon() {
   setTimeout(() => {
     asked = false;
     void status();
+    void alerts();
   }, AFTER_EVENT);
+}
+
+async function alerts() {
+  try {
+    state.alerts = (await get(`/api/v1/alerts?limit=${ALERTS_SHOWN}`, AbortSignal.timeout(5000))).items;
+  } catch {
+    // The status tells what is wrong.
+  }
+  changed();
 }
 
 async function trends() {

@@ -1,5 +1,6 @@
 // The page: which view, and everything drawn anew when something has changed.
 
+import { alerts } from "./alerts.js";
 import { h, show } from "./dom.js";
 import { flow } from "./flow.js";
 import { since } from "./format.js";
@@ -11,7 +12,7 @@ import { session, signIn } from "./session.js";
 import { serviceLevel } from "./sla.js";
 import { timeline } from "./timeline.js";
 
-const VIEWS = { overview: ["Overview", overview], masters: ["Masters", masters], flow: ["Flow", flow], timeline: ["Timeline", timeline], messages: ["Messages", messages], sla: ["Service level", serviceLevel] };
+const VIEWS = { overview: ["Overview", overview], masters: ["Masters", masters], flow: ["Flow", flow], timeline: ["Timeline", timeline], alerts: ["Alerts", alerts], messages: ["Messages", messages], sla: ["Service level", serviceLevel] };
 
 const element = (id) => document.getElementById(id);
 const current = () => (location.hash.slice(2) in VIEWS ? location.hash.slice(2) : "overview");

@@ -1,5 +1,6 @@
 // The first screen: whether all is well, what is not, since when, and what Baton did about it.
 
+import { alertLine } from "./alerts.js";
 import { h } from "./dom.js";
 import { count, milliseconds, percent, plural, rate, since, span } from "./format.js";
 import { choose, state } from "./live.js";
@@ -40,6 +41,7 @@ function verdict(status) {
       `${rate(standing?.requests_per_second)}, ${percent(standing?.error_ratio)} failed in the last minute, `,
       `99 of 100 answered within ${milliseconds(standing?.p99_ms)}. `,
       backlog(status.spool)),
+    alertLine(),
     reasons.length > 0 && h("div", {}, h("h3", {}, "What is not"),
       h("ul", { class: "plain" }, reasons.map(([text, points]) => h("li", {}, text, " ", h("span", { class: "soft" }, points))))),
     acts.length > 0 && h("div", {}, h("h3", {}, "What happened, and what Baton did"),
