@@ -184,6 +184,7 @@ impl Watchman {
 
     /// Forgets what is no longer configured.
     fn gone(&mut self, seen: &Observation, config: &model::Config) {
+        self.webhooks.keep(|name| config.event_webhooks.iter().any(|webhook| webhook.name == *name));
         if seen.upstreams.iter().map(|upstream| upstream.masters.len()).sum::<usize>() == self.health.len() {
             return;
         }
@@ -196,7 +197,6 @@ impl Watchman {
         self.turns.keep(known);
         self.epochs.keep(|name| upstream(name).is_some());
         self.retries.keep(|name| upstream(name).is_some());
-        self.webhooks.keep(|name| config.event_webhooks.iter().any(|webhook| webhook.name == *name));
     }
 }
 

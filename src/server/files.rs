@@ -33,7 +33,10 @@ pub struct Files {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     names: Arc<Mutex<FileNames>>,
+    /// What the watcher sends, and what is sent when something may have changed before it was watched.
+    sign: mpsc::Sender<()>,
     signs: mpsc::Receiver<()>,
+    quiet: Quiet,
 }
 
 impl Files {
@@ -41,23 +44,32 @@ impl Files {
     pub fn watch(config: &Path, files: Vec<PathBuf>) -> Self {
         let (sender, signs) = mpsc::channel(1);
         let names: Arc<Mutex<FileNames>> = Arc::default();
-        let known = names.clone();
+        let (known, seen) = (names.clone(), sender.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // One sign that has not been taken up is as good as many.
             if event.is_ok_and(|event| is_sign(&event, &known.lock().unwrap_or_else(PoisonError::into_inner))) {
-                let _ = sender.try_send(());
+                let _ = seen.try_send(());
             }
         });
         if let Err(error) = &watcher {
             tracing::warn!(%error, "cannot watch files; send SIGHUP after changing the configuration");
         }
         let (config, watcher) = (config.to_owned(), watcher.ok());
-        let mut this = Self { config, watcher, folders: BTreeSet::new(), names, signs };
+        let mut this = Self {
+            config,
+            watcher,
+            folders: BTreeSet::new(),
+            names,
+            sign: sender,
+            signs,
+            quiet: Quiet::new(DEBOUNCE, DEBOUNCE_MAX),
+        };
         this.follow(Some(files));
         this
     }
 
-    /// Watches these files besides the configuration from now on; `None` keeps what was.
+    /// Watches these files besides the configuration from now on; `None` keeps what was. Folders that are new are a sign of a change:
+    /// what was written to them between the reading of the files and now has given none.
     pub fn follow(&mut self, files: Option<Vec<PathBuf>>) {
         let (Some(files), Some(watcher)) = (files, &mut self.watcher) else { return };
         let folder = |file: &PathBuf| match file.parent() {
@@ -76,28 +88,50 @@ impl Files {
             if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
                 tracing::warn!(folder = %new.display(), %error, "cannot watch it; send SIGHUP after changing files there");
             }
+            let _ = self.sign.try_send(());
         }
         self.folders = wanted;
     }
 
-    /// Waits for a change and for the quiet after it. Cancel-safe but for the quiet time, which then starts anew with the
-    /// next change.
+    /// Waits for a change and for the quiet after it. Cancel-safe: what was seen is not forgotten, and its time goes on.
     pub async fn changed(&mut self) {
-        if self.signs.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-        quiet(&mut self.signs, DEBOUNCE, DEBOUNCE_MAX).await;
+        self.quiet.wait(&mut self.signs).await;
     }
 }
 
-/// Waits until there was no sign for this long, but not for longer than `most` in all.
-async fn quiet(signs: &mut mpsc::Receiver<()>, pause: Duration, most: Duration) {
-    let latest = Instant::now() + most;
-    while Instant::now() < latest {
-        match timeout_at(latest.min(Instant::now() + pause), signs.recv()).await {
-            Ok(Some(())) => {}
-            Ok(None) | Err(_) => return,
+/// Waits for a sign, and then until there was none for a while.
+struct Quiet {
+    pause: Duration,
+    most: Duration,
+    /// Since a sign was seen: when it is acted upon unless there is another, and when in any case.
+    until: Option<(Instant, Instant)>,
+}
+
+impl Quiet {
+    fn new(pause: Duration, most: Duration) -> Self {
+        Self { pause, most, until: None }
+    }
+
+    async fn wait(&mut self, signs: &mut mpsc::Receiver<()>) {
+        loop {
+            let sign = match self.until {
+                None => signs.recv().await,
+                Some((quiet, latest)) if Instant::now() < latest => {
+                    match timeout_at(quiet.min(latest), signs.recv()).await {
+                        Ok(sign) => sign,
+                        Err(_) => break,
+                    }
+                }
+                Some(_) => break,
+            };
+            if sign.is_none() {
+                return std::future::pending().await;
+            }
+            let now = Instant::now();
+            let latest = self.until.map_or(now + self.most, |(_, latest)| latest);
+            self.until = Some((now + self.pause, latest));
         }
+        self.until = None;
     }
 }
 
@@ -136,6 +170,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_written_before_a_folder_was_watched_is_no_less_noticed() {
+        let folder = std::env::temp_dir().join(format!("baton-files-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut files = Files::watch(&folder.join("baton.yaml"), Vec::new());
+        let soon = Duration::from_secs(10);
+        tokio::time::timeout(soon, files.changed()).await.expect("a sign for the folder of the configuration");
+        files.follow(Some(vec![folder.join("certificate.pem")]));
+        assert!(files.signs.try_recv().is_err(), "nothing is new in a folder that is watched");
+        let _ = std::fs::remove_dir_all(folder);
+    }
+
+    #[tokio::test]
     async fn a_folder_that_is_never_quiet_does_not_hold_a_change_up_for_good() {
         let (sender, mut signs) = mpsc::channel(1);
         let busy = async {
@@ -145,10 +191,23 @@ mod tests {
             }
         };
         let patience = Duration::from_secs(10);
+        let mut quiet = Quiet::new(patience, Duration::from_millis(20));
         tokio::select! {
-            () = quiet(&mut signs, patience, Duration::from_millis(20)) => {}
+            () = quiet.wait(&mut signs) => {}
             () = busy => {}
             () = tokio::time::sleep(patience) => panic!("it waits for quiet"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_and_begun_again_loses_no_sign_and_no_time() {
+        let (sender, mut signs) = mpsc::channel(1);
+        sender.try_send(()).unwrap();
+        let pause = Duration::from_millis(60);
+        let (begin, mut quiet) = (Instant::now(), Quiet::new(pause, Duration::from_secs(10)));
+        while tokio::time::timeout(Duration::from_millis(7), quiet.wait(&mut signs)).await.is_err() {}
+        let took = begin.elapsed();
+        assert!(took >= pause && took < Duration::from_secs(5), "{took:?}");
+        assert!(tokio::time::timeout(pause * 2, quiet.wait(&mut signs)).await.is_err(), "one sign, one change");
     }
 }
