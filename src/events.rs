@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::clock::{UnixMillis, unix_millis};
 
@@ -91,7 +93,7 @@ impl Kind {
 }
 
 /// How much it matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     Info,
@@ -106,11 +108,13 @@ impl Severity {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Larger than that of every event before; below 2^53.
     pub id: u64,
+    #[schema(value_type = u64)]
     pub at: UnixMillis,
+    #[schema(schema_with = kind_schema)]
     pub kind: Kind,
     pub severity: Severity,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +128,11 @@ pub struct Event {
     /// The same for programs; what is in it depends on the kind.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub detail: Value,
+}
+
+fn kind_schema() -> Object {
+    let words = Kind::ALL.iter().map(|kind| kind.word());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
 }
 
 impl Event {

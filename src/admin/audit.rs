@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
+use utoipa::IntoParams;
 
 use super::problem::Problem;
 use super::query::{Parameters, limit, wrong};
@@ -28,15 +29,18 @@ static LOOKS: Semaphore = Semaphore::const_new(2);
 const CHUNK_BYTES: usize = 64 * 1024;
 const CHUNKS_AHEAD: usize = 4;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
     who: Option<String>,
     action: Option<String>,
     target: Option<String>,
     outcome: Option<String>,
+    #[param(value_type = Option<u64>)]
     since: Option<UnixMillis>,
+    #[param(value_type = Option<u64>)]
     until: Option<UnixMillis>,
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     cursor: Option<u64>,
 }

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
+use utoipa::IntoParams;
 
 use super::problem::Problem;
 use super::query::{Parameters, limit, wrong};
@@ -36,7 +37,7 @@ const RETRY_MILLIS: u32 = 1000;
 /// Pieces that wait for the client; when it does not take them, events pile up in the bus alone.
 const PIECES_AHEAD: usize = 16;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct StreamQuery {
     /// Words, separated by commas.
@@ -45,10 +46,11 @@ pub struct StreamQuery {
     after: Option<u64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct RecentQuery {
     kinds: Option<String>,
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     cursor: Option<u64>,
 }

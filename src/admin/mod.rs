@@ -16,6 +16,7 @@ mod failovers;
 mod gauges;
 pub mod keys;
 mod masters;
+mod openapi;
 mod problem;
 mod query;
 pub mod role;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Longest detail, in characters: it may repeat what a client sent.
 const DETAIL_CHARS_MAX: usize = 500;
@@ -18,7 +19,7 @@ pub struct Problem {
 }
 
 /// The document, as it is sent and as `baton ctl` reads it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Document {
     pub r#type: String,
     pub title: String,

@@ -12,6 +12,7 @@ mod spool;
 mod standing;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use alerts::*;
 pub use audit::*;
@@ -27,7 +28,7 @@ use crate::telemetry::registry::Registry;
 use crate::upstream::admission;
 
 /// `GET /api/v1/status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusView {
     pub version: String,
     /// Number of the configuration generation in use.
@@ -56,7 +57,7 @@ pub struct StatusView {
     pub audit: AuditView,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListenerView {
     pub name: String,
     /// As bound: with the port that the kernel chose where the configuration says 0.
@@ -74,7 +75,7 @@ pub struct ListenerView {
     pub tunnels: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AcmeView {
     /// Why the last order failed.
     pub error: Option<String>,
@@ -82,7 +83,7 @@ pub struct AcmeView {
     pub next_order: Option<i64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CertificateView {
     /// Its first DNS name, else its common name.
     pub name: String,
@@ -92,7 +93,7 @@ pub struct CertificateView {
     pub expires: Option<i64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UpstreamView {
     pub name: String,
     /// As the configuration writes it.
@@ -108,7 +109,7 @@ pub struct UpstreamView {
     pub masters: Vec<MasterView>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MasterView {
     pub name: String,
     /// As the configuration writes it.
@@ -148,7 +149,7 @@ pub struct MasterView {
     pub standing: Option<StandingView>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SpoolView {
     pub pending: u64,
     pub dead_letters: u64,
@@ -162,21 +163,21 @@ pub struct SpoolView {
 }
 
 /// Lines lost since the process started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccessLogDropped {
     pub queue_full: u64,
     pub write_error: u64,
 }
 
 /// `GET /readyz`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     pub ready: bool,
     pub reasons: Vec<String>,
 }
 
 /// Body of `POST /api/v1/upstreams/{upstream}/masters/{master}/operator-state`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetOperatorState {
     pub state: OperatorState,
@@ -186,7 +187,7 @@ pub struct SetOperatorState {
 }
 
 /// Its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OperatorStateSet {
     pub upstream: String,
     pub master: String,
@@ -195,7 +196,7 @@ pub struct OperatorStateSet {
     pub operator_state: OperatorState,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     Unknown,
@@ -204,7 +205,7 @@ pub enum Health {
     Failed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperatorState {
     Ready,
@@ -212,7 +213,7 @@ pub enum OperatorState {
     Maintenance,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     Active,
@@ -220,7 +221,7 @@ pub enum Role {
     Fenced,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Circuit {
     Closed,

@@ -1,6 +1,7 @@
 //! Silences: alerts that nobody wants to be told of for a while, and who said so.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::alert::Alert;
 use crate::clock::UnixMillis;
@@ -9,7 +10,7 @@ use crate::clock::UnixMillis;
 pub const MATCHERS_MAX: usize = 16;
 
 /// A condition on a label of an alert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matcher {
     /// `alertname` is the rule.

@@ -10,6 +10,7 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::clock::UnixMillis;
 
@@ -20,10 +21,11 @@ const SEAL: (&str, &str) = (",\"hash\":\"", "\"}");
 const HASH_DIGITS: usize = 64;
 
 /// One record as it is stored and told.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Record {
     /// Counts up by one.
     pub seq: u64,
+    #[schema(value_type = u64)]
     pub at: UnixMillis,
     /// Hash of the record before.
     pub prev: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::alerts::alert::{Acknowledged, Alert, severity_word};
 use crate::alerts::book::{Book, state};
@@ -11,7 +12,7 @@ use crate::clock::UnixMillis;
 use crate::config::model::AlertRule;
 
 /// One of `GET /api/v1/alerts` and `GET /api/v1/alerts/history`. Times are in milliseconds since 1970.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AlertView {
     /// The same for each alert of this rule about this thing.
     pub id: String,
@@ -53,7 +54,7 @@ pub struct AlertView {
 }
 
 /// Who looks after an alert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AcknowledgedView {
     pub by: String,
     pub at: u64,
@@ -61,7 +62,7 @@ pub struct AcknowledgedView {
 }
 
 /// One of `GET /api/v1/alerts/rules`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AlertRuleView {
     pub name: String,
     /// Baton comes with it.
@@ -93,7 +94,7 @@ pub struct AlertRuleView {
 }
 
 /// One of `GET /api/v1/alerts/silences`, and the answer to making one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SilenceView {
     pub id: String,
     /// Whether it hides anything at present.
@@ -108,7 +109,7 @@ pub struct SilenceView {
 }
 
 /// Query of `GET /api/v1/alerts` and `GET /api/v1/alerts/history`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertQuery {
     pub state: Option<String>,
@@ -117,12 +118,13 @@ pub struct AlertQuery {
     pub upstream: Option<String>,
     pub master: Option<String>,
     pub route: Option<String>,
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     pub cursor: Option<String>,
 }
 
 /// Body of `POST /api/v1/alerts/{id}/acknowledge`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Acknowledge {
     /// What others should know.
@@ -131,7 +133,7 @@ pub struct Acknowledge {
 }
 
 /// Body of `POST /api/v1/alerts/silences`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MakeSilence {
     /// An alert that fits all of them is hidden.

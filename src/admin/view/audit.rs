@@ -1,11 +1,12 @@
 //! The audit trail, as the API says it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::audit::chain::Record;
 
 /// A record of `GET /api/v1/audit`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AuditRecord {
     #[serde(flatten)]
     pub record: Record,
@@ -14,7 +15,7 @@ pub struct AuditRecord {
 }
 
 /// `GET /api/v1/audit/verify`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditVerification {
     /// Nothing that is kept was changed, removed or added.
     pub intact: bool,
@@ -29,7 +30,7 @@ pub struct AuditVerification {
     pub findings: Vec<AuditFinding>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditFinding {
     pub file: String,
     pub line: u64,
@@ -37,7 +38,7 @@ pub struct AuditFinding {
 }
 
 /// How the trail stands, in the status.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditView {
     /// Number of the newest record.
     pub records: u64,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::UnixMillis;
 use crate::config::{Diagnostic, Severity};
 use crate::generations::Generation;
 
 /// `GET /api/v1/config`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigView {
     /// The file.
     pub path: String,
@@ -21,7 +22,7 @@ pub struct ConfigView {
 }
 
 /// What `POST /api/v1/config/reload` and `/api/v1/generations/{number}/rollback` take.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskConfig {
     /// Only say what would change.
@@ -33,7 +34,7 @@ pub struct AskConfig {
 }
 
 /// What they answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigAnswer {
     /// In use now.
     pub generation: u64,
@@ -44,7 +45,7 @@ pub struct ConfigAnswer {
 }
 
 /// What `POST /api/v1/config/validate` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Validation {
     pub valid: bool,
     /// Errors, and warnings.
@@ -54,7 +55,7 @@ pub struct Validation {
 }
 
 /// Something about a configuration's text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     pub severity: String,
     pub message: String,
@@ -85,10 +86,11 @@ impl From<&Diagnostic> for Finding {
 }
 
 /// One of `GET /api/v1/generations`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GenerationView {
     pub number: u64,
     pub in_use: bool,
+    #[schema(value_type = u64)]
     pub at: UnixMillis,
     pub who: String,
     /// `start`, `signal`, `file`, or the address of who asked.
@@ -108,7 +110,7 @@ impl GenerationView {
 }
 
 /// `GET /api/v1/generations/{number}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GenerationText {
     #[serde(flatten)]
     pub generation: GenerationView,
@@ -117,7 +119,7 @@ pub struct GenerationText {
 }
 
 /// The query of `GET /api/v1/generations/{number}/diff`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct DiffQuery {
     /// The generation to start from [default: the one in use]
@@ -125,7 +127,7 @@ pub struct DiffQuery {
 }
 
 /// What it answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiffView {
     pub from: u64,
     pub to: u64,

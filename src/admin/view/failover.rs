@@ -1,13 +1,14 @@
 //! What the admin API says about failovers, and what it is asked.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::failover::orchestrator::{Done, Moving};
 use crate::failover::record::Failover;
 use crate::failover::view::{FleetView, GroupView, MemberView};
 
 /// How an upstream's failover stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailoverStatus {
     /// As the configuration writes it.
     pub mode: String,
@@ -16,7 +17,7 @@ pub struct FailoverStatus {
 }
 
 /// Who serves some accounts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OwnedView {
     /// `*` are those that no master names; empty where accounts are not told apart.
     pub accounts: Vec<String>,
@@ -34,7 +35,7 @@ pub struct OwnedView {
 }
 
 /// A master's ways back after failures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecoveryView {
     /// `well`, `recovering` (waited for), `on-trial` (back, and not stable yet), `waiting` (the next attempt begins later) or
     /// `given-up` (until a reset).
@@ -44,7 +45,7 @@ pub struct RecoveryView {
 }
 
 /// Body of `POST /api/v1/upstreams/{upstream}/failover`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AskFailover {
     /// The master that is to serve; the best there is without it.
@@ -62,7 +63,7 @@ pub struct AskFailover {
 }
 
 /// Body of `POST /api/v1/upstreams/{upstream}/failback`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AskFailback {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +75,7 @@ pub struct AskFailback {
 }
 
 /// Body of `POST /api/v1/upstreams/{upstream}/reset`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AskReset {
     /// All of the upstream's without it.
@@ -87,7 +88,7 @@ pub struct AskReset {
 }
 
 /// Their answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailoverAnswer {
     pub upstream: String,
     /// Nothing was done.
@@ -98,7 +99,7 @@ pub struct FailoverAnswer {
 }
 
 /// Accounts that change hands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MoveView {
     /// Empty where accounts are not told apart.
     pub accounts: Vec<String>,
@@ -113,7 +114,7 @@ pub struct MoveView {
 }
 
 /// One of `GET /api/v1/failovers`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FailoverView {
     pub upstream: String,
     /// Its number in the upstream.
@@ -146,24 +147,25 @@ pub struct FailoverView {
     pub passed: Vec<PassedView>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepView {
     pub step: String,
     pub ms: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PassedView {
     pub master: String,
     pub why: String,
 }
 
 /// Query of `GET /api/v1/failovers`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 pub struct FailoverQuery {
     pub upstream: Option<String>,
     pub state: Option<String>,
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     pub cursor: Option<String>,
 }

@@ -1,9 +1,10 @@
 //! What was promised, and how it was kept.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// `GET /api/v1/sla`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SlaView {
     /// In milliseconds since 1970.
     pub at: u64,
@@ -11,7 +12,7 @@ pub struct SlaView {
 }
 
 /// A route, an upstream or a master.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SlaItem {
     /// `route/NAME`, `upstream/NAME` or `master/UPSTREAM/NAME`.
     pub name: String,
@@ -24,7 +25,7 @@ pub struct SlaItem {
     pub burn: Vec<BurnView>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Promise {
     pub objective_percent: f64,
     /// `requests` or `time`.
@@ -35,7 +36,7 @@ pub struct Promise {
 }
 
 /// Availability over the last so many seconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WindowView {
     pub seconds: u64,
     #[serde(flatten)]
@@ -43,7 +44,7 @@ pub struct WindowView {
 }
 
 /// What passed in a stretch of time. Requests and seconds of maintenance are left out, and so are seconds in which Baton did not run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Figures {
     pub requests: u64,
     /// Those of them without an answer or with 5xx.
@@ -57,7 +58,7 @@ pub struct Figures {
     pub uptime_percent: Option<f64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BudgetView {
     /// Requests, or seconds, that may go wrong.
     pub allowed: f64,
@@ -66,7 +67,7 @@ pub struct BudgetView {
     pub remaining_percent: Option<f64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BurnView {
     /// `fast`, `medium` or `slow`.
     pub rule: String,
@@ -82,7 +83,7 @@ pub struct BurnView {
 }
 
 /// `GET /api/v1/sla/report`, as JSON.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SlaReport {
     /// `2026-11`.
     pub month: String,
@@ -91,7 +92,7 @@ pub struct SlaReport {
     pub items: Vec<ReportItem>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportItem {
     pub name: String,
     pub objective_percent: Option<f64>,
@@ -103,7 +104,7 @@ pub struct ReportItem {
     pub days: Vec<ReportDay>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReportDay {
     /// `2026-11-25`, of UTC.
     pub date: String,
@@ -112,7 +113,7 @@ pub struct ReportDay {
 }
 
 /// Query of `GET /api/v1/sla`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct SlaQuery {
     /// `masters=false` leaves masters out.
@@ -120,7 +121,7 @@ pub struct SlaQuery {
 }
 
 /// Query of `GET /api/v1/sla/report`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct SlaReportQuery {
     /// `2026-11`; the present month unless given.

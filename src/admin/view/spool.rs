@@ -1,6 +1,7 @@
 //! What the admin API says about stored messages. Bodies are never among it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// Some rows of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +12,7 @@ pub struct Page<T> {
 }
 
 /// `GET /api/v1/spool`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SpoolSummary {
     /// Messages accepted and not delivered.
     pub pending: u64,
@@ -39,7 +40,7 @@ pub struct SpoolSummary {
 }
 
 /// One of `GET /api/v1/spool/messages`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PendingView {
     pub id: u64,
     pub upstream: String,
@@ -56,7 +57,7 @@ pub struct PendingView {
 }
 
 /// What a stored message is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MessageView {
     pub route: String,
     pub account: Option<String>,
@@ -69,7 +70,7 @@ pub struct MessageView {
 }
 
 /// One of `GET /api/v1/dead-letters`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterView {
     pub id: u64,
     pub upstream: String,
@@ -88,7 +89,7 @@ pub struct DeadLetterView {
 }
 
 /// An attempt that did not deliver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptView {
     /// In milliseconds since 1970.
     pub at: u64,
@@ -98,27 +99,29 @@ pub struct AttemptView {
 }
 
 /// Dead letters that are meant: query of `GET /api/v1/dead-letters`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadLetterQuery {
     pub upstream: Option<String>,
     pub account: Option<String>,
     pub reason: Option<String>,
     pub older_than_seconds: Option<u64>,
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     pub cursor: Option<String>,
 }
 
 /// Query of a list without filters.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 pub struct PageQuery {
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     pub cursor: Option<String>,
 }
 
 /// Body of `POST /api/v1/dead-letters/replay` and `discard`: `id`, or filters, all of which have to hold, or `all`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WhichDeadLetters {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,7 +142,7 @@ pub struct WhichDeadLetters {
 }
 
 /// Their answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
     /// How many dead letters it was.
     pub count: u64,

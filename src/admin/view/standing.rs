@@ -1,11 +1,12 @@
 //! What the admin API says about how something goes at present, and how it went.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::monitor::core::Present;
 
 /// How the whole, an upstream, a route or a master stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StandingView {
     /// `ok`, `impaired` or `down`.
     pub state: String,
@@ -39,14 +40,14 @@ pub struct StandingView {
 }
 
 /// A fault, and the points that it takes off the score.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReasonView {
     pub points: u8,
     pub text: String,
 }
 
 /// How load was spread.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DistributionView {
     /// 0 to 100.
     pub quality: u8,
@@ -55,7 +56,7 @@ pub struct DistributionView {
 }
 
 /// A route of the configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouteView {
     pub name: String,
     /// The upstreams that it leads to; none where it redirects.
@@ -102,7 +103,7 @@ fn rounded(value: f64, parts: f64) -> f64 {
 }
 
 /// Query of `GET /api/v1/trends`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrendQuery {
     /// Which, separated by commas: `system`, `upstream/NAME`, `route/NAME`, `master/UPSTREAM/NAME`.
@@ -118,7 +119,7 @@ pub struct TrendQuery {
 }
 
 /// `GET /api/v1/trends`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TrendsView {
     /// When the first step begins, in seconds since 1970.
     pub start: u64,
@@ -128,7 +129,7 @@ pub struct TrendsView {
 }
 
 /// One series: a value for each step, none where nothing was measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TrendView {
     pub name: String,
     #[serde(flatten)]
