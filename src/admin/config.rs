@@ -1,5 +1,6 @@
 //! The configuration: what is in use, what would be, and the ways back.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use super::problem::Problem;
 use super::query::{Parameters, limit, wrong};
 use super::role::Role;
 use super::view::{
-    AskConfig, ConfigAnswer, ConfigView, DiffQuery, DiffView, Finding, GenerationText, GenerationView, Page, PageQuery,
-    Validation,
+    AskConfig, AskReload, ConfigAnswer, ConfigView, DiffQuery, DiffView, Finding, GenerationText, GenerationView, Page,
+    PageQuery, Validation,
 };
 use crate::audit::Author;
-use crate::config::{self, Diagnostics, Loaded, System};
-use crate::generations::Generation;
+use crate::config::{self, CannotEdit, Diagnostics, Edit, Loaded, System};
+use crate::generations::{Generation, Instead};
 
 /// What is asked of the running process about its configuration.
 #[derive(Debug)]
@@ -32,12 +33,37 @@ pub struct Order {
     pub author: Author,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// Read the file again.
     Reload,
+    /// The same, and go by it whatever was brought back or set meanwhile.
+    File,
     /// Use this generation again.
     Rollback(u64),
+    /// Use what is in use with one value changed.
+    Set(Edit),
+}
+
+impl What {
+    /// What the audit trail calls it.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Set(edit) => edit.key,
+            Self::Reload | Self::File | Self::Rollback(_) => "config.reload",
+        }
+    }
+
+    /// What it is done to, for the audit trail.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match self {
+            Self::Set(Edit { upstream, master: None, .. }) => format!("upstreams/{upstream}"),
+            Self::Set(Edit { upstream, master: Some(master), .. }) => format!("upstreams/{upstream}/masters/{master}"),
+            Self::Reload | Self::File | Self::Rollback(_) => "config".to_owned(),
+        }
+    }
 }
 
 /// What came of it, or would.
@@ -57,8 +83,26 @@ pub enum Refused {
     /// The file is right, and cannot be put into use, for this reason.
     Failed(String),
     NoGeneration(u64),
+    CannotEdit(CannotEdit),
     /// This process is stopping, or handing over.
     Ending,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(diagnostics) => {
+                let first = diagnostics.lines(1).into_iter().next().unwrap_or_default();
+                write!(f, "the configuration is refused, the one in use stays: {first}")
+            }
+            Self::Failed(why) => write!(f, "the configuration cannot be put into use: {why}"),
+            Self::NoGeneration(number) => {
+                write!(f, "generation {number} is not kept; GET /api/v1/generations lists those that are")
+            }
+            Self::CannotEdit(why) => why.fmt(f),
+            Self::Ending => f.write_str("this process is handing over to another one, or stopping"),
+        }
+    }
 }
 
 /// What is in use.
@@ -74,7 +118,8 @@ pub async fn show(State(state): State<Arc<AdminState>>) -> Result<Json<ConfigVie
     Ok(Json(ConfigView {
         path: path.display().to_string(),
         generation,
-        rolled_back_to: state.generations.held(),
+        rolled_back_to: state.generations.held().and_then(Instead::back_to),
+        set_at_run_time: state.generations.held() == Some(Instead::Settings),
         text: redacted(text.to_string()).await?,
     }))
 }
@@ -109,9 +154,10 @@ pub async fn validate(State(state): State<Arc<AdminState>>, text: Bytes) -> Resu
 pub async fn reload(
     State(state): State<Arc<AdminState>>,
     Extension(caller): Extension<Caller>,
-    Body(asked): Body<AskConfig>,
+    Body(AskReload { discard, dry_run, reason }): Body<AskReload>,
 ) -> Result<Json<ConfigAnswer>, Problem> {
-    order(&state, &caller, What::Reload, asked).await
+    let what = if discard { What::File } else { What::Reload };
+    order(&state, &caller, what, AskConfig { dry_run, reason }).await
 }
 
 pub async fn rollback(
@@ -168,7 +214,7 @@ pub async fn diff(
         Ok::<_, Diagnostics>(config::diff(&read(&before, from)?, &read(&text, to.number)?))
     });
     let changes = compared.await.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it was not compared"))?;
-    changes.map(|changes| Json(DiffView { from, to: to.number, changes })).map_err(|why| wrong_config(&why))
+    changes.map(|changes| Json(DiffView { from, to: to.number, changes })).map_err(|why| problem(&Refused::Wrong(why)))
 }
 
 async fn kept(state: &AdminState, number: &str) -> Result<(Generation, String), Problem> {
@@ -177,7 +223,7 @@ async fn kept(state: &AdminState, number: &str) -> Result<(Generation, String), 
     let read = tokio::task::spawn_blocking(move || generations.get(number)).await;
     match read {
         Ok(Ok(Some(kept))) => Ok(kept),
-        Ok(Ok(None)) => Err(no_generation(number)),
+        Ok(Ok(None)) => Err(problem(&Refused::NoGeneration(number))),
         Ok(Err(error)) => {
             let detail = format!("generation {number} cannot be read: {error}");
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
@@ -190,14 +236,8 @@ fn parse_number(text: &str) -> Result<u64, Problem> {
     text.parse().map_err(|_| wrong("a generation is a number"))
 }
 
-fn no_generation(number: u64) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        format!("generation {number} is not kept; GET /api/v1/generations lists those that are"),
-    )
-}
-
-async fn order(
+/// Has it done, and says what came of it.
+pub async fn order(
     state: &AdminState,
     caller: &Caller,
     what: What,
@@ -216,22 +256,26 @@ async fn order(
         Ok(Applied { generation, changes, warnings }) => {
             Ok(Json(ConfigAnswer { generation, dry_run, changes, warnings: findings(&warnings) }))
         }
-        Err(Refused::Wrong(diagnostics)) => Err(wrong_config(&diagnostics)),
-        Err(Refused::Failed(why)) => {
-            Err(Problem::new(StatusCode::CONFLICT, format!("the configuration cannot be put into use: {why}")))
-        }
-        Err(Refused::NoGeneration(number)) => Err(no_generation(number)),
-        Err(Refused::Ending) => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "this process is handing over to another one, or stopping",
-        )),
+        Err(refused) => Err(problem(&refused)),
     }
 }
 
-fn wrong_config(diagnostics: &Diagnostics) -> Problem {
-    let first = diagnostics.lines(1).into_iter().next().unwrap_or_default();
-    let detail = format!("the configuration is refused, the one in use stays: {first}");
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).errors(json!(findings(diagnostics)))
+fn problem(refused: &Refused) -> Problem {
+    let status = match refused {
+        Refused::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::Failed(_) | Refused::CannotEdit(CannotEdit::Shared { .. } | CannotEdit::Unreadable) => {
+            StatusCode::CONFLICT
+        }
+        Refused::NoGeneration(_) | Refused::CannotEdit(CannotEdit::NoUpstream(_) | CannotEdit::NoMaster { .. }) => {
+            StatusCode::NOT_FOUND
+        }
+        Refused::Ending => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let problem = Problem::new(status, refused.to_string());
+    match refused {
+        Refused::Wrong(diagnostics) => problem.errors(json!(findings(diagnostics))),
+        _ => problem,
+    }
 }
 
 fn findings(diagnostics: &Diagnostics) -> Vec<Finding> {

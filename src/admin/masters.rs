@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::access::Caller;
 use super::body::{Body, reason_of};
+use super::preview::effects;
 use super::problem::Problem;
 use super::role::Role;
 use super::view::{OperatorState, OperatorStateSet, SetOperatorState};
@@ -23,6 +24,15 @@ pub async fn set_operator_state(
     Body(asked): Body<SetOperatorState>,
 ) -> Result<Json<OperatorStateSet>, Problem> {
     let reason = reason_of(asked.reason.as_deref())?;
+    let (dry_run, to) = (asked.dry_run, asked.state);
+    let stands = state.source.status();
+    let found = stands.upstreams.iter().find(|it| it.name == upstream);
+    let found = found.and_then(|it| it.masters.iter().find(|known| known.name == master).map(|known| (it, known)));
+    let effects = found.map(|(upstream, master)| effects(upstream, master, to)).unwrap_or_default();
+    if let (true, Some((_, known))) = (dry_run, found) {
+        let before = known.operator_state;
+        return Ok(Json(OperatorStateSet { upstream, master, before, operator_state: before, dry_run, effects }));
+    }
     let done = state.operations.set_operator_state(&upstream, &master, asked.state);
     let written = state.audit.record(&Entry {
         who: &caller.name,
@@ -44,7 +54,7 @@ pub async fn set_operator_state(
             if before != asked.state {
                 tell(&state, &caller, &upstream, &master, before, asked.state, &reason);
             }
-            Ok(Json(OperatorStateSet { upstream, master, before, operator_state: asked.state }))
+            Ok(Json(OperatorStateSet { upstream, master, before, operator_state: to, dry_run, effects }))
         }
         Err(error @ (NoSuchMaster::Upstream(_) | NoSuchMaster::Master { .. })) => {
             Err(Problem::new(StatusCode::NOT_FOUND, error.to_string()))

@@ -17,15 +17,16 @@ use super::openapi::{self, Description};
 use super::problem::Problem;
 use super::role::{Need, Role};
 use super::view::{
-    Acknowledge, AlertQuery, AlertRuleView, AlertView, AskConfig, AskFailback, AskFailover, AskReset, AuditRecord,
-    AuditVerification, Changed, ConfigAnswer, ConfigView, DeadLetterQuery, DeadLetterView, DiffQuery, DiffView,
-    FailoverAnswer, FailoverQuery, FailoverView, GenerationText, GenerationView, MakeSilence, OperatorStateSet,
-    PageQuery, PendingView, Readiness, SetOperatorState, SilenceView, SlaQuery, SlaReport, SlaReportQuery, SlaView,
-    SpoolSummary, StatusView, TrendQuery, TrendsView, Validation, WhichDeadLetters,
+    Acknowledge, AlertQuery, AlertRuleView, AlertView, AskConfig, AskFailback, AskFailover, AskReload, AskReset,
+    AuditRecord, AuditVerification, Changed, ConfigAnswer, ConfigView, DeadLetterQuery, DeadLetterView, DiffQuery,
+    DiffView, FailoverAnswer, FailoverQuery, FailoverView, GenerationText, GenerationView, MakeSilence,
+    OperatorStateSet, PageQuery, PendingView, Readiness, SetOperatorState, SetPriority, SetStrategy, SetWeight,
+    SilenceView, SlaQuery, SlaReport, SlaReportQuery, SlaView, SpoolSummary, StatusView, TrendQuery, TrendsView,
+    Validation, WhichDeadLetters,
 };
 use super::{
-    AdminState, access, alerts, backup, config, dashboard, dead_letters, events, failovers, masters, sla, spool, state,
-    trends,
+    AdminState, access, alerts, backup, config, dashboard, dead_letters, events, failovers, masters, settings, sla,
+    spool, state, trends,
 };
 use crate::config::TEXT_BYTES_MAX;
 use crate::events::Event;
@@ -87,6 +88,23 @@ pub fn endpoints() -> Vec<Endpoint> {
         .says(
             Description::new("Sets what a master is used for").body::<SetOperatorState>().answer::<OperatorStateSet>(),
         ),
+        change("/api/v1/upstreams/{upstream}/strategy", OPERATOR, on(MethodFilter::POST, settings::strategy)).says(
+            Description::new("Sets how an upstream's masters are picked")
+                .body::<SetStrategy>()
+                .answer::<ConfigAnswer>(),
+        ),
+        change(
+            "/api/v1/upstreams/{upstream}/masters/{master}/weight",
+            OPERATOR,
+            on(MethodFilter::POST, settings::weight),
+        )
+        .says(Description::new("Sets a master's part of the load").body::<SetWeight>().answer::<ConfigAnswer>()),
+        change(
+            "/api/v1/upstreams/{upstream}/masters/{master}/priority",
+            OPERATOR,
+            on(MethodFilter::POST, settings::priority),
+        )
+        .says(Description::new("Sets how preferred a master is").body::<SetPriority>().answer::<ConfigAnswer>()),
         read("/api/v1/events", VIEWER, get(events::follow)).says(
             Description::new("What happens, as server-sent events")
                 .query::<StreamQuery>()
@@ -134,7 +152,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             Description::new("What is wrong with a configuration").body_text("text/plain").answer::<Validation>(),
         ),
         change("/api/v1/config/reload", OPERATOR, on(MethodFilter::POST, config::reload))
-            .says(Description::new("Takes up the configuration's file").body::<AskConfig>().answer::<ConfigAnswer>()),
+            .says(Description::new("Takes up the configuration's file").body::<AskReload>().answer::<ConfigAnswer>()),
         read("/api/v1/generations", VIEWER, get(config::list)).says(
             Description::new("Configurations that were in use").query::<PageQuery>().answer_page::<GenerationView>(),
         ),

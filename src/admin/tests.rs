@@ -35,6 +35,7 @@ impl Source for Fixed {
             workers: 2,
             config_error: Some("nonsense".to_owned()),
             rolled_back_to: None,
+            set_at_run_time: false,
             listeners: vec![ListenerView {
                 name: "gateway".to_owned(),
                 address: "127.0.0.1:8080".to_owned(),
@@ -406,10 +407,11 @@ fn a_state_is_set_and_the_one_before_told() {
     let running = running();
     let answer = running.post(STATE, "application/json", r#"{"state":"drain","reason":"new version"}"#);
     assert_eq!(answer.status, 200, "{}", answer.body);
-    let expected = serde_json::json!({
-        "upstream": "bots", "master": "dubai-1", "before": "ready", "operator_state": "drain",
-    });
-    assert_eq!(answer.json(), expected);
+    let said = answer.json();
+    for (key, value) in [("upstream", "bots"), ("master", "dubai-1"), ("before", "ready"), ("operator_state", "drain")]
+    {
+        assert_eq!(said[key], value, "{said}");
+    }
     for (path, detail) in [
         ("/api/v1/upstreams/bots/masters/paris/operator-state", "upstream bots has no master paris"),
         ("/api/v1/upstreams/cats/masters/paris/operator-state", "there is no upstream cats"),

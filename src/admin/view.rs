@@ -42,6 +42,9 @@ pub struct StatusView {
     /// The generation that is used in the place of what the file says, after a rollback.
     #[serde(default)]
     pub rolled_back_to: Option<u64>,
+    /// Settings that were changed at run time are used in the place of what the file says.
+    #[serde(default)]
+    pub set_at_run_time: bool,
     /// How the whole stands; none in the first moments of a process.
     #[serde(default)]
     pub standing: Option<StandingView>,
@@ -181,6 +184,9 @@ pub struct Readiness {
 #[serde(deny_unknown_fields)]
 pub struct SetOperatorState {
     pub state: OperatorState,
+    /// Says what would follow, and does nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// For the audit trail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -193,7 +199,13 @@ pub struct OperatorStateSet {
     pub master: String,
     /// The state before; the same one when nothing has changed.
     pub before: OperatorState,
+    /// The state now.
     pub operator_state: OperatorState,
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What follows, or would.
+    #[serde(default)]
+    pub effects: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,6 +6,7 @@
 
 mod diagnostic;
 mod diff;
+mod edit;
 mod file;
 mod foreign;
 pub mod model;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use diagnostic::Source;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use diff::diff;
+pub use edit::{CannotEdit, Edit, edit};
 use model::Config;
 pub use redact::redact;
 pub use schema::{reference, schema};

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::client::Client;
 use super::table::{Table, duration, printable};
 use super::{Answer, Failure, page_path, page_text};
 use crate::admin::view::{
-    AskConfig, ConfigAnswer, ConfigView, DiffView, Finding, GenerationText, GenerationView, Page, Validation,
+    AskConfig, AskReload, ConfigAnswer, ConfigView, DiffView, Finding, GenerationText, GenerationView, Page, Validation,
 };
 use crate::clock;
 use crate::config;
@@ -23,17 +24,26 @@ pub enum Command {
         file: PathBuf,
     },
     /// Read the configuration file again
-    Reload(Change),
+    Reload(Reload),
 }
 
 #[derive(Debug, clap::Args)]
+pub struct Reload {
+    /// Go by the file, also where something was brought back or set at run time
+    #[arg(long)]
+    discard: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Debug, Clone, clap::Args)]
 pub struct Change {
     /// Only say what would change
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
     /// Why, for the audit trail and the generation
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +78,7 @@ pub async fn run(client: &Client, command: &Command) -> Result<Answer, Failure> 
             let shown: ConfigView = client.get("/api/v1/config").await?;
             let held = match shown.rolled_back_to {
                 Some(number) => format!(", brought back from generation {number} until the file changes"),
+                None if shown.set_at_run_time => ", with what was set at run time until the file changes".to_owned(),
                 None => String::new(),
             };
             let text = format!("# {}, generation {}{held}\n{}", printable(&shown.path), shown.generation, shown.text);
@@ -83,7 +94,10 @@ pub async fn run(client: &Client, command: &Command) -> Result<Answer, Failure> 
             lines.push_str(&changes(&found.changes, "it would change nothing", "it would change"));
             Answer::new(&found, lines)
         }
-        Command::Reload(change) => changed(client, "/api/v1/config/reload", change).await,
+        Command::Reload(Reload { discard, change: Change { dry_run, reason } }) => {
+            let asked = AskReload { discard: *discard, dry_run: *dry_run, reason: reason.clone() };
+            changed(client, "/api/v1/config/reload", &asked, *dry_run).await
+        }
     }
 }
 
@@ -111,16 +125,18 @@ pub async fn generations(client: &Client, args: &Generations) -> Result<Answer, 
 }
 
 pub async fn rollback(client: &Client, args: &Rollback) -> Result<Answer, Failure> {
-    changed(client, &format!("/api/v1/generations/{}/rollback", args.number), &args.change).await
+    let Change { dry_run, reason } = args.change.clone();
+    let path = format!("/api/v1/generations/{}/rollback", args.number);
+    changed(client, &path, &AskConfig { dry_run, reason }, dry_run).await
 }
 
-async fn changed(client: &Client, path: &str, change: &Change) -> Result<Answer, Failure> {
-    let Change { dry_run, reason } = change;
-    let answer: ConfigAnswer = client.post(path, &AskConfig { dry_run: *dry_run, reason: reason.clone() }).await?;
+/// Asks for another configuration, and says what that changed or would.
+pub async fn changed(client: &Client, path: &str, asked: &impl Serialize, dry_run: bool) -> Result<Answer, Failure> {
+    let answer: ConfigAnswer = client.post(path, asked).await?;
     let mut text = findings(&answer.warnings);
     let done = format!("generation {} is in use; it changed", answer.generation);
     let (nothing, some) =
-        if *dry_run { ("nothing would change", "it would change") } else { ("nothing has changed", &*done) };
+        if dry_run { ("nothing would change", "it would change") } else { ("nothing has changed", &*done) };
     text.push_str(&changes(&answer.changes, nothing, some));
     Answer::new(&answer, text)
 }

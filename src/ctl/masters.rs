@@ -1,6 +1,7 @@
 //! `baton ctl drain`, `ready` and `maintenance`.
 
 use super::client::Client;
+use super::table::printable;
 use super::{Answer, Failure};
 use crate::admin::view::{OperatorState, OperatorStateSet, SetOperatorState, StatusView};
 
@@ -11,20 +12,26 @@ pub struct Args {
     /// Its upstream; needed where several upstreams have a master of that name
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
+    /// Only say what would follow
+    #[arg(long)]
+    dry_run: bool,
     /// Why, for the audit trail
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 pub async fn run(client: &Client, args: &Args, state: OperatorState) -> Result<Answer, Failure> {
-    let upstream = match &args.upstream {
-        Some(upstream) => upstream.clone(),
-        None => only_upstream(&client.get("/api/v1/status").await?, &args.master)?,
-    };
-    let path = format!("/api/v1/upstreams/{}/masters/{}/operator-state", segment(&upstream)?, segment(&args.master)?);
-    let body = SetOperatorState { state, reason: args.reason.clone() };
+    let path = path_of(client, &args.master, args.upstream.as_deref(), "operator-state").await?;
+    let body = SetOperatorState { state, dry_run: args.dry_run, reason: args.reason.clone() };
     let set: OperatorStateSet = client.post(&path, &body).await?;
     let (before, now) = (set.before.word(), set.operator_state.word());
+    if set.dry_run {
+        let effects: String = set.effects.iter().map(|effect| format!("  {}\n", printable(effect))).collect();
+        return Answer::new(
+            &set,
+            format!("{} of {} from {before} to {}:\n{effects}", set.master, set.upstream, state.word()),
+        );
+    }
     let text = if before == now {
         format!("{} of {} was in {now} already", set.master, set.upstream)
     } else {
@@ -36,6 +43,15 @@ pub async fn run(client: &Client, args: &Args, state: OperatorState) -> Result<A
         format!("{} of {}: {before} -> {now}; {meaning}", set.master, set.upstream)
     };
     Answer::new(&set, text)
+}
+
+/// The path of what is asked of a master, in the upstream that is named or else is the only one that has it.
+pub async fn path_of(client: &Client, master: &str, upstream: Option<&str>, what: &str) -> Result<String, Failure> {
+    let upstream = match upstream {
+        Some(upstream) => upstream.to_owned(),
+        None => only_upstream(&client.get("/api/v1/status").await?, master)?,
+    };
+    Ok(format!("/api/v1/upstreams/{}/masters/{}/{what}", segment(&upstream)?, segment(master)?))
 }
 
 /// The one upstream that has a master of this name.

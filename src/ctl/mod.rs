@@ -11,6 +11,7 @@ mod dead_letters;
 mod events;
 mod failovers;
 mod masters;
+mod settings;
 mod sla;
 mod spool;
 mod status;
@@ -62,6 +63,12 @@ enum Command {
     Ready(masters::Args),
     /// Nothing for a master any more, and no probes
     Maintenance(masters::Args),
+    /// Pick the masters of an upstream in another way, until the file changes
+    Strategy(settings::Strategy),
+    /// Give a master another part of the load, until the file changes
+    Weight(settings::Weight),
+    /// Prefer a master more or less, until the file changes
+    Priority(settings::Priority),
     /// Let another master of an upstream serve
     Failover(failovers::Failover),
     /// Let the master serve that the configuration prefers
@@ -173,6 +180,9 @@ async fn run(args: Args) -> Result<Answer, Failure> {
         Command::Drain(args) => masters::run(&client, &args, OperatorState::Drain).await,
         Command::Ready(args) => masters::run(&client, &args, OperatorState::Ready).await,
         Command::Maintenance(args) => masters::run(&client, &args, OperatorState::Maintenance).await,
+        Command::Strategy(args) => settings::strategy(&client, &args).await,
+        Command::Weight(args) => settings::weight(&client, &args).await,
+        Command::Priority(args) => settings::priority(&client, &args).await,
         Command::Failover(args) => failovers::failover(&client, &args).await,
         Command::Failback(args) => failovers::failback(&client, &args).await,
         Command::Reset(args) => failovers::reset(&client, &args).await,

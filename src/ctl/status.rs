@@ -41,6 +41,9 @@ pub fn text(status: &StatusView, narrow: bool) -> String {
     if let Some(number) = status.rolled_back_to {
         text.push_str(&format!("generation {number} was brought back, and is used until the file changes\n"));
     }
+    if status.set_at_run_time {
+        text.push_str("settings were changed at run time, and are used until the file changes\n");
+    }
     if let Some(error) = &status.config_error {
         text.push_str(&format!("The newest configuration was refused: {}\n", printable(error)));
     }

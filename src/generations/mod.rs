@@ -1,12 +1,13 @@
 //! Configurations that were in use, each with who brought it, when, why, and what it changed: kept below `state.path`, so that
 //! any of them can be used again.
 //!
-//! **What is held.** A configuration that was brought back stays in use, also over a restart, until the file says something else
-//! than it did at that moment: whoever went back at night is not sent forward again by a restart, and whoever corrects the
-//! file is heard at once.
+//! **What is held.** A configuration that was brought back, or in which something was set at run time, stays in use, also over a
+//! restart, until the file says something else than it did at that moment: whoever went back at night is not sent forward again by
+//! a restart, and whoever corrects the file is heard at once.
 
 mod files;
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -49,11 +50,46 @@ struct Kept {
 /// Which configuration is used in the place of the file's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
-    /// Hash of the text that the file had when this was brought back.
+    /// Hash of the text that the file had at that moment.
     instead_of: u64,
-    /// The generation that was brought back.
-    pub back_to: u64,
+    /// The generation that was brought back; none where settings were changed.
+    back_to: Option<u64>,
     text: String,
+}
+
+/// What stands in the place of what the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// A generation that was brought back.
+    Generation(u64),
+    /// Settings that were changed at run time.
+    Settings,
+}
+
+impl Instead {
+    /// The generation that was brought back.
+    #[must_use]
+    pub fn back_to(self) -> Option<u64> {
+        match self {
+            Self::Generation(number) => Some(number),
+            Self::Settings => None,
+        }
+    }
+}
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generation(number) => write!(f, "generation {number}, which was brought back,"),
+            Self::Settings => f.write_str("the configuration with what was set at run time"),
+        }
+    }
+}
+
+impl Held {
+    fn instead(&self) -> Instead {
+        self.back_to.map_or(Instead::Settings, Instead::Generation)
+    }
 }
 
 /// The kept ones.
@@ -78,7 +114,9 @@ impl Generations {
         let files = files::Files::new(state);
         let kept = files.read_all(|why| tracing::warn!("a kept configuration is left out: {why}"));
         let held = files.read_held().unwrap_or_else(|why| {
-            tracing::warn!("the configuration that was brought back is forgotten, the file's is used: {why}");
+            tracing::warn!(
+                "what was brought back or set at run time is forgotten, the file's configuration is used: {why}"
+            );
             None
         });
         let newest_text = kept.last().map_or(0, |kept| xxh3_64(kept.text.as_bytes()));
@@ -86,18 +124,24 @@ impl Generations {
         Self { files, known: Mutex::new(Known { all, newest_text, held }) }
     }
 
-    /// The text to use where the file has `text`, and the generation that it is of.
+    /// The text to use where the file has `text`, and what it is.
     #[must_use]
-    pub fn instead_of(&self, text: &str) -> Option<(String, u64)> {
+    pub fn instead_of(&self, text: &str) -> Option<(String, Instead)> {
         let known = self.lock();
         let held = known.held.as_ref().filter(|held| held.instead_of == xxh3_64(text.as_bytes()))?;
-        Some((held.text.clone(), held.back_to))
+        Some((held.text.clone(), held.instead()))
     }
 
-    /// The generation that was brought back and is held.
+    /// What is held.
     #[must_use]
-    pub fn held(&self) -> Option<u64> {
-        self.lock().held.as_ref().map(|held| held.back_to)
+    pub fn held(&self) -> Option<Instead> {
+        self.lock().held.as_ref().map(Held::instead)
+    }
+
+    /// Whether just this is held.
+    #[must_use]
+    pub fn holds(&self, instead: Instead, text: &str) -> bool {
+        self.lock().held.as_ref().is_some_and(|held| held.instead() == instead && held.text == text)
     }
 
     /// The number of a process's first generation, which goes on from those before; and whether it is a new one.
@@ -127,12 +171,13 @@ impl Generations {
         }
     }
 
-    /// Holds a generation in the place of what the file says now. Gives what was held before.
+    /// Holds a text in the place of what the file says now. Gives what was held before.
     ///
     /// # Errors
     /// It cannot be written down, and would not outlive this process.
-    pub fn hold(&self, back_to: u64, text: &str, file: &str) -> io::Result<Option<Held>> {
-        let held = Held { instead_of: xxh3_64(file.as_bytes()), back_to, text: text.to_owned() };
+    pub fn hold(&self, instead: Instead, text: &str, file: &str) -> io::Result<Option<Held>> {
+        let (instead_of, back_to) = (xxh3_64(file.as_bytes()), instead.back_to());
+        let held = Held { instead_of, back_to, text: text.to_owned() };
         self.files.write_held(&held)?;
         Ok(self.lock().held.replace(held))
     }
@@ -141,7 +186,7 @@ impl Generations {
     pub fn hold_again(&self, before: Option<Held>) {
         let Some(held) = before else { return self.let_go() };
         if let Err(error) = self.files.write_held(&held) {
-            tracing::warn!("the next start may use another generation than {}: {error}", held.back_to);
+            tracing::warn!("the next start may use something else than {}: {error}", held.instead());
         }
         self.lock().held = Some(held);
     }
@@ -151,7 +196,7 @@ impl Generations {
         if self.lock().held.take().is_some()
             && let Err(error) = self.files.remove_held()
         {
-            tracing::warn!("the configuration that was brought back comes back with the next start: {error}");
+            tracing::warn!("what was brought back or set at run time comes back with the next start: {error}");
         }
     }
 

@@ -62,11 +62,15 @@ fn the_oldest_go_when_there_are_too_many() {
 fn what_is_held_is_used_until_the_file_says_something_else() {
     let directory = Directory::new("held");
     let kept = Generations::open(&directory.0);
-    kept.hold(1, "the first", "the bad one").unwrap();
+    kept.hold(Instead::Generation(1), "the first", "the bad one").unwrap();
     let again = Generations::open(&directory.0);
-    assert_eq!(again.instead_of("the bad one"), Some(("the first".to_owned(), 1)));
+    assert_eq!(again.instead_of("the bad one"), Some(("the first".to_owned(), Instead::Generation(1))));
     assert_eq!(again.instead_of("a better one"), None);
-    assert_eq!(again.held(), Some(1));
+    assert_eq!(again.held(), Some(Instead::Generation(1)));
+    assert!(again.holds(Instead::Generation(1), "the first") && !again.holds(Instead::Settings, "the first"));
+    again.hold(Instead::Settings, "with more weight", "the bad one").unwrap();
+    let again = Generations::open(&directory.0);
+    assert_eq!(again.instead_of("the bad one"), Some(("with more weight".to_owned(), Instead::Settings)));
     again.let_go();
     assert_eq!(Generations::open(&directory.0).instead_of("the bad one"), None);
 }

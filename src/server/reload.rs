@@ -11,9 +11,9 @@ use super::{Control, Failure, Ready, certificates, keys, monitored, tls_of_maste
 use crate::admin::config::{Applied, Order, Refused, What};
 use crate::audit::{Author, Outcome};
 use crate::config::model::{Config, Listener};
-use crate::config::{self, Diagnostics, Loaded, System};
+use crate::config::{self, Diagnostics, Edit, Loaded, System};
 use crate::events::{Event, Kind, Severity};
-use crate::generations::{Generation, Generations, Held};
+use crate::generations::{Generation, Generations, Held, Instead};
 use crate::listener::bind::bind;
 use crate::snapshot::Snapshot;
 use crate::telemetry::names;
@@ -52,24 +52,21 @@ pub struct InUse {
 /// A configuration that may come into use.
 struct Candidate {
     loaded: Loaded,
-    /// The generation that it was, in the place of what the file says.
-    back_to: Option<u64>,
+    /// What it is, in the place of what the file says.
+    instead: Option<Instead>,
 }
 
 /// What is to be used where the file has this.
 pub fn held(generations: &Generations, path: &Path, loaded: Loaded) -> Loaded {
-    let Some((text, back_to)) = generations.instead_of(&loaded.text) else { return loaded };
+    let Some((text, instead)) = generations.instead_of(&loaded.text) else { return loaded };
     match config::parse(&text, path, &System) {
         Ok(held) => {
-            tracing::warn!(
-                "generation {back_to} is used, as it was brought back; change {} to go by the file again",
-                path.display()
-            );
+            tracing::warn!("{instead} is used; change {} to go by the file again", path.display());
             held
         }
         Err(diagnostics) => {
             for reason in diagnostics.lines(FINDINGS_MAX) {
-                tracing::warn!("generation {back_to}, which was brought back, cannot be used any more: {reason}");
+                tracing::warn!("{instead} cannot be used any more: {reason}");
             }
             loaded
         }
@@ -84,24 +81,28 @@ impl Control {
     /// configuration that is wrong in the same way as before is not logged again unless somebody
     /// `asked` for the reload. What it comes to stands in the audit trail under its `author`.
     pub async fn reload(&self, author: &Author, asked: bool) -> Option<Vec<PathBuf>> {
-        self.take_up(self.find(), author, asked).await.ok().and_then(|(_, files)| files)
+        self.take_up(self.find(), author, &What::Reload, asked).await.ok().and_then(|(_, files)| files)
     }
 
     /// Does what was asked for through the API. Returns the files to watch, when they may have changed.
     pub async fn carry_out_order(&self, (order, reply): Ordered) -> Option<Vec<PathBuf>> {
         let Order { what, dry_run, author } = order;
-        let found = match what {
+        let found = match &what {
             What::Reload => Ok(self.find()),
-            What::Rollback(number) => self.bring_back(number),
+            What::File => Ok(self.find_file()),
+            What::Rollback(number) => self.bring_back(*number),
+            What::Set(edit) => self.set(edit),
         };
         let (outcome, files) = match found {
             Err(refused) => {
-                let outcome = Outcome::Refused(format!("generation {what:?} cannot be brought back"));
-                self.audit_reload(&author, (json!(null), json!(null)), outcome);
+                if !dry_run {
+                    let outcome = Outcome::Refused(refused.to_string());
+                    self.audit_config(&author, &what, (json!(null), json!(null)), outcome);
+                }
                 (Err(refused), None)
             }
             Ok(found) if dry_run => (self.preview(found), None),
-            Ok(found) => match self.take_up(found, &author, true).await {
+            Ok(found) => match self.take_up(found, &author, &what, true).await {
                 Ok((applied, files)) => (Ok(applied), files),
                 Err(refused) => (Err(refused), None),
             },
@@ -114,19 +115,38 @@ impl Control {
     /// What is to be used as the file is now.
     fn find(&self) -> Result<Candidate, Diagnostics> {
         let text = config::read(&self.path)?;
-        let (text, back_to) = match self.generations.instead_of(&text) {
-            Some((held, back_to)) => (held, Some(back_to)),
+        let (text, instead) = match self.generations.instead_of(&text) {
+            Some((held, instead)) => (held, Some(instead)),
             None => (text, None),
         };
         let loaded = config::parse(&text, &self.path, &System)?;
-        Ok(Candidate { loaded, back_to })
+        Ok(Candidate { loaded, instead })
+    }
+
+    /// What the file says, whatever is held.
+    fn find_file(&self) -> Result<Candidate, Diagnostics> {
+        Ok(Candidate { loaded: config::load(&self.path)?, instead: None })
+    }
+
+    /// What is in use, but for one value. Where that comes to what the file says, it is the file's.
+    fn set(&self, edit: &Edit) -> Result<Result<Candidate, Diagnostics>, Refused> {
+        let present = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).text.clone();
+        let text = config::edit(&present, edit, &System).map_err(Refused::CannotEdit)?;
+        let as_it_was = *text == *present;
+        let instead = match config::read(&self.path) {
+            Ok(file) if file == text => None,
+            _ if as_it_was => self.generations.held(),
+            _ => Some(Instead::Settings),
+        };
+        Ok(config::parse(&text, &self.path, &System).map(|loaded| Candidate { loaded, instead }))
     }
 
     fn bring_back(&self, number: u64) -> Result<Result<Candidate, Diagnostics>, Refused> {
         let kept = self.generations.get(number);
         let kept = kept.map_err(|error| Refused::Failed(format!("generation {number} cannot be read: {error}")))?;
         let (_, text) = kept.ok_or(Refused::NoGeneration(number))?;
-        Ok(config::parse(&text, &self.path, &System).map(|loaded| Candidate { loaded, back_to: Some(number) }))
+        let instead = Some(Instead::Generation(number));
+        Ok(config::parse(&text, &self.path, &System).map(|loaded| Candidate { loaded, instead }))
     }
 
     /// What a candidate would change. Whether listeners could be bound is not tried.
@@ -141,24 +161,25 @@ impl Control {
         &self,
         found: Result<Candidate, Diagnostics>,
         author: &Author,
+        what: &What,
         asked: bool,
     ) -> Result<(Applied, Option<Vec<PathBuf>>), Refused> {
         let outcome = match found {
-            Ok(Candidate { loaded, back_to }) => {
+            Ok(Candidate { loaded, instead }) => {
                 let warnings = loaded.warnings.clone();
                 let known = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).hash == loaded.hash;
-                let done = match self.hold(&loaded.text, back_to) {
+                let done = match self.hold(&loaded.text, instead) {
                     Err(error) => Err(error),
                     Ok(_) if known => Ok(None),
                     Ok(before) => {
-                        let applied = self.apply(loaded, author, back_to).await.map(Some);
+                        let applied = self.apply(loaded, author, what, instead).await.map(Some);
                         if let (Err(_), Some(before)) = (&applied, before) {
                             self.generations.hold_again(before);
                         }
                         applied
                     }
                 };
-                if done.is_ok() && back_to.is_none() {
+                if done.is_ok() && instead.is_none() {
                     self.generations.let_go();
                 }
                 done.map(|done| (done, warnings)).map_err(Failure::Runtime)
@@ -185,7 +206,7 @@ impl Control {
                 };
                 let new = self.set_config_error(Some(text.clone()));
                 if new || asked {
-                    self.audit_reload(author, (json!(null), json!(null)), Outcome::Refused(text.clone()));
+                    self.audit_config(author, what, (json!(null), json!(null)), Outcome::Refused(text.clone()));
                     tell(&error);
                     let line = text.lines().next().unwrap_or_default();
                     let message = format!("the new configuration is refused, the old one stays in use: {line}");
@@ -200,14 +221,14 @@ impl Control {
         }
     }
 
-    /// Sees to it that the next start uses what is brought back. Gives what was held before, if that has changed.
-    fn hold(&self, text: &str, back_to: Option<u64>) -> Result<Option<Option<Held>>, String> {
-        let Some(back_to) = back_to.filter(|back_to| self.generations.held() != Some(*back_to)) else {
+    /// Sees to it that the next start uses what is used instead of the file's. Gives what was held before, if that has changed.
+    fn hold(&self, text: &str, instead: Option<Instead>) -> Result<Option<Option<Held>>, String> {
+        let Some(instead) = instead.filter(|instead| !self.generations.holds(*instead, text)) else {
             return Ok(None);
         };
         // A file that cannot be read now is none that could be gone back from.
         let file = config::read(&self.path).map_err(|why| why.to_string())?;
-        let held = self.generations.hold(back_to, text, &file);
+        let held = self.generations.hold(instead, text, &file);
         held.map(Some).map_err(|error| format!("that it is used cannot be written down (state.path): {error}"))
     }
 
@@ -219,7 +240,8 @@ impl Control {
         let before = before.and_then(|(_, text)| config::parse(&text, &self.path, &System).ok());
         let changes = before.map(|before| config::diff(&before.config, config)).unwrap_or_default();
         let author = Author::own("start");
-        self.keep_generation(number, &author, self.generations.held(), changes, &text);
+        let back_to = self.generations.held().and_then(Instead::back_to);
+        self.keep_generation(number, &author, back_to, changes, &text);
     }
 
     fn keep_generation(&self, number: u64, author: &Author, back_to: Option<u64>, changes: Vec<String>, text: &str) {
@@ -228,8 +250,14 @@ impl Control {
         self.generations.keep(Generation { number, at, who, cause: from, reason, back_to, changes }, text);
     }
 
-    fn audit_reload(&self, author: &Author, values: (serde_json::Value, serde_json::Value), outcome: Outcome) {
-        self.audit.record(&author.entry("config.reload", "config", values, outcome));
+    fn audit_config(
+        &self,
+        author: &Author,
+        what: &What,
+        values: (serde_json::Value, serde_json::Value),
+        outcome: Outcome,
+    ) {
+        self.audit.record(&author.entry(what.action(), &what.target(), values, outcome));
     }
 
     /// What has changed, and the files to watch.
@@ -237,7 +265,8 @@ impl Control {
         &self,
         loaded: Loaded,
         author: &Author,
-        back_to: Option<u64>,
+        what: &What,
+        instead: Option<Instead>,
     ) -> Result<(Vec<String>, Vec<PathBuf>), String> {
         let Loaded { config, text, warnings, hash, files } = loaded;
         let masters_tls = tls_of_masters(&config)?;
@@ -277,12 +306,13 @@ impl Control {
         *self.in_use.lock().unwrap_or_else(PoisonError::into_inner) = InUse { hash, text: text.as_str().into() };
         tracing::info!(generation = snapshot.generation, "configuration reloaded");
         let generation = snapshot.generation;
+        let back_to = instead.and_then(Instead::back_to);
         self.keep_generation(generation, author, back_to, changes.clone(), &text);
         let message = format!("configuration generation {generation} is in use; {} changes", changes.len());
         let told: Vec<_> = changes.iter().take(CHANGES_TOLD_MAX).collect();
         let before = json!({ "generation": previous.generation });
         let after = json!({ "generation": generation, "back_to": back_to, "count": changes.len(), "changes": told });
-        self.audit_reload(author, (before, after.clone()), Outcome::Done);
+        self.audit_config(author, what, (before, after.clone()), Outcome::Done);
         let event = Event::new(Kind::ConfigApplied, Severity::Info, message);
         self.events.publish(event.detail(after));
         Ok((changes, files))

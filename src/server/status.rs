@@ -14,6 +14,7 @@ use crate::audit::Standing;
 use crate::config::model;
 use crate::failover::record::Failover;
 use crate::failover::view::FleetView;
+use crate::generations::Instead;
 use crate::monitor::series::Key;
 use crate::snapshot::Upstream;
 use crate::spool::store::Store;
@@ -52,7 +53,8 @@ impl Source for Control {
             health_score: 100,
             workers: self.workers as u64,
             config_error: self.config_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            rolled_back_to: self.generations.held(),
+            rolled_back_to: self.generations.held().and_then(Instead::back_to),
+            set_at_run_time: self.generations.held() == Some(Instead::Settings),
             listeners: snapshot.config.listeners.iter().map(listener).collect(),
             standing: None,
             routes: snapshot.config.routes.iter().map(|route| route_view(route, &snapshot.config)).collect(),

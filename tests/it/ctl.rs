@@ -57,6 +57,12 @@ async fn masters_are_taken_out_and_back_under_load_without_a_failed_request() {
     until_served(&load, "a", 100).await;
     until_served(&load, "b", 100).await;
     for (command, state) in [("drain", "drain"), ("maintenance", "maintenance")] {
+        let would = out(&ctl(&baton, Some(&token), &[command, "a", "--dry-run"]).await);
+        assert!(
+            would.starts_with("a of bots from ready to") && would.contains(" go to b") | would.contains(" goes to b"),
+            "{would}"
+        );
+        assert_eq!(baton.master("a").await["operator_state"], "ready");
         let said = out(&ctl(&baton, Some(&token), &[command, "a", "--reason", "a new disk"]).await);
         assert!(said.starts_with(&format!("a of bots: ready -> {state}; ")), "{said}");
         let (a, b) = (masters[0].seen().await.requests, requests(&baton, "b").await);
@@ -136,7 +142,8 @@ async fn the_status_is_a_table_for_people_and_a_document_for_programs() {
     assert_eq!(document["upstreams"][0]["masters"][1]["name"], "dubai-2");
     let set = json(&ctl(&baton, Some(&token), &["--json", "drain", "dubai-2", "--upstream", "bots"]).await);
     let expected = serde_json::json!({
-        "upstream": "bots", "master": "dubai-2", "before": "ready", "operator_state": "drain",
+        "upstream": "bots", "master": "dubai-2", "before": "ready", "operator_state": "drain", "dry_run": false,
+        "effects": ["the conversations that it has stay with it", "new conversations go to dubai-1"],
     });
     assert_eq!(set, expected);
     let again = out(&ctl(&baton, Some(&token), &["drain", "dubai-2"]).await);

@@ -69,9 +69,76 @@ async fn a_generation_is_brought_back_in_one_call_and_outlives_a_restart_until_t
     assert!(text.contains("timeout: 10s") && text.contains("brought back from generation 1"), "{text}");
 
     changed(&baton, "40s", 5).await;
-    assert_eq!(baton.status().await["rolled_back_to"], Value::Null);
+    eventually("nothing is held", async || baton.status().await["rolled_back_to"].is_null().then_some(())).await;
     let baton = Baton::start_again(baton.kill().await).await;
     assert_eq!(baton.generation().await, 5);
+}
+
+#[tokio::test]
+async fn what_is_set_at_run_time_is_a_generation_and_outlives_a_restart_until_the_file_changes_or_is_gone_by_again() {
+    let _machine = among_others().await;
+    let baton = Baton::start_unprobed(&config("10s")).await;
+    let operator = token(&baton.config_path(), "operator");
+    let strategy = async |baton: &Baton| baton.status().await["upstreams"][0]["strategy"].as_str().unwrap().to_owned();
+    let upstream = baton.status().await["upstreams"][0]["name"].as_str().unwrap().to_owned();
+    let file = std::fs::read_to_string(baton.config_path()).unwrap();
+
+    let (code, text) = ctl(&baton, &operator, &["strategy", &upstream, "least-loaded", "--dry-run"]);
+    assert!(code == 0 && text.contains("it would change") && text.contains("least-loaded"), "{text}");
+    assert_eq!((strategy(&baton).await, baton.generation().await), ("round-robin".to_owned(), 1));
+    let (code, text) =
+        ctl(&baton, &operator, &["strategy", &upstream, "weighted-round-robin", "--reason", "a is small"]);
+    assert!(code == 0 && text.contains("generation 2 is in use"), "{text}");
+    assert_eq!(strategy(&baton).await, "weighted-round-robin");
+    let (code, text) = ctl(&baton, &operator, &["weight", "a", "7"]);
+    assert!(code == 0 && text.contains("weight 1 -> 7"), "{text}");
+    let (code, text) = ctl(&baton, &operator, &["weight", "a", "7"]);
+    assert!(code == 0 && text.contains("nothing has changed"), "{text}");
+    let (_, text) = ctl(&baton, &operator, &["config", "show"]);
+    assert!(text.contains("weight: 7") && text.contains("with what was set at run time"), "{text}");
+    assert_eq!(baton.status().await["set_at_run_time"], true);
+    let audited = get(&baton, "/api/v1/audit?action=strategy&limit=1").await;
+    let record = &audited["items"][0];
+    assert_eq!((&record["reason"], &record["target"]), (&"a is small".into(), &format!("upstreams/{upstream}").into()));
+
+    // The file was not touched, and a signal and a restart leave things as they were set.
+    assert_eq!(std::fs::read_to_string(baton.config_path()).unwrap(), file);
+    baton.hang_up();
+    let baton = Baton::start_again(baton.kill().await).await;
+    assert_eq!((baton.generation().await, &*strategy(&baton).await), (3, "weighted-round-robin"));
+
+    let (code, text) = ctl(&baton, &operator, &["config", "reload", "--discard"]);
+    assert!(code == 0 && text.contains("weight 7 -> 1"), "{text}");
+    assert_eq!(
+        (strategy(&baton).await, &baton.status().await["set_at_run_time"]),
+        ("round-robin".to_owned(), &false.into())
+    );
+    let (code, text) = ctl(&baton, &operator, &["rollback", "3"]);
+    assert!(code == 0 && text.contains("weight 1 -> 7"), "{text}");
+    changed(&baton, "40s", 6).await;
+    assert_eq!(strategy(&baton).await, "round-robin");
+}
+
+#[tokio::test]
+async fn a_setting_that_makes_no_sense_is_refused_with_the_reason_and_changes_nothing() {
+    let _machine = among_others().await;
+    let baton = Baton::start_unprobed(&config("10s")).await;
+    let operator = token(&baton.config_path(), "operator");
+    let upstream = baton.status().await["upstreams"][0]["name"].as_str().unwrap().to_owned();
+    for (words, said) in [
+        (&["strategy", &upstream, "leest-loaded"][..], "there are round-robin, weighted-round-robin"),
+        (&["strategy", "nobody", "random"], "there is no upstream nobody"),
+        (&["weight", "a", "0"], "weight"),
+        (&["weight", "b", "3"], "there is no master b"),
+        (&["priority", "a", "1001"], "priority"),
+    ] {
+        let (code, text) = ctl(&baton, &operator, words);
+        assert!(code == 1 && text.contains(said), "{words:?}: {text}");
+    }
+    assert_eq!((baton.generation().await, &baton.status().await["set_at_run_time"]), (1, &false.into()));
+    let viewer = token(&baton.config_path(), "viewer");
+    let (code, text) = ctl(&baton, &viewer, &["weight", "a", "3"]);
+    assert!(code == 1 && text.contains("does not allow"), "{text}");
 }
 
 #[tokio::test]

@@ -17,11 +17,73 @@ pub struct ConfigView {
     pub generation: u64,
     /// The generation that is used in the place of what the file says.
     pub rolled_back_to: Option<u64>,
+    /// Settings that were changed at run time are used in the place of what the file says.
+    #[serde(default)]
+    pub set_at_run_time: bool,
     /// What is in use, without secrets.
     pub text: String,
 }
 
-/// What `POST /api/v1/config/reload` and `/api/v1/generations/{number}/rollback` take.
+/// What `POST /api/v1/config/reload` takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskReload {
+    /// Go by the file, also where something was brought back or set at run time.
+    #[serde(default)]
+    pub discard: bool,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// For the audit trail and the generation.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What `POST /api/v1/upstreams/{upstream}/strategy` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetStrategy {
+    /// As in the configuration: `least-loaded`.
+    pub strategy: String,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// For the audit trail and the generation.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What `POST /api/v1/upstreams/{upstream}/masters/{master}/weight` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetWeight {
+    /// Its part of the load, in proportion to the others'.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub weight: u32,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// For the audit trail and the generation.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What `POST /api/v1/upstreams/{upstream}/masters/{master}/priority` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPriority {
+    /// 0 is the most preferred.
+    #[schema(minimum = 0, maximum = 1000)]
+    pub priority: u32,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// For the audit trail and the generation.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What `POST /api/v1/generations/{number}/rollback` takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskConfig {
