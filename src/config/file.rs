@@ -25,7 +25,7 @@ pub use alerts::{AlertLabel, AlertRule, Alerts, BuiltinRule};
 pub use delivery::{Redelivery, Spool, WhatsApp};
 pub use destination::{Redirect, Share};
 pub use events::{EventWebhook, Events};
-pub use failover::Failover;
+pub use failover::{Failover, Hooks};
 pub use passage::{Compression, HeaderRules, HeaderSetting, Mirror, Rewrite};
 pub use sla::{MaintenanceWindow, Sla};
 

@@ -27,7 +27,7 @@ pub use compression::{Coding, Compression, CompressionLevel};
 pub use delivery::{Delivery, Ignore, Redelivery, Secret, Spool, WhatsApp};
 pub use destination::{Destination, Redirect, Share};
 pub use events::EventWebhook;
-pub use failover::{Failback, Failover, FailoverMode, Recovery};
+pub use failover::{Failback, Failover, FailoverMode, Hooks, Recovery};
 use ipnet::IpNet;
 pub use passage::{
     HeaderRule, HeaderRules, HostRewrite, Mirror, Part, Passage, PathRewrite, Rewrite, Template, Variable,

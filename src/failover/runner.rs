@@ -41,7 +41,7 @@ struct Taken {
 /// What the configuration says of an upstream; `None` where it has no failover.
 fn plan(upstream: &Upstream) -> Option<Plan> {
     let settings = &upstream.settings;
-    let Failover { mode: _, deadline, failback, stable_after, recovery } = settings.failover.as_ref()?;
+    let Failover { mode: _, deadline, failback, stable_after, recovery, hooks: _ } = settings.failover.as_ref()?;
     let names = |position: usize| &settings.masters[position].accounts;
     let group = |group: &crate::upstream::owners::Group| PlannedGroup {
         name: group.name.to_string(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Secret;
+
 /// Failover of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failover {
@@ -12,6 +14,27 @@ pub struct Failover {
     /// How long a master that was down has to be well to count as stable. Default 60 s.
     pub stable_after: Duration,
     pub recovery: Recovery,
+    /// `None`: masters are asked nothing.
+    pub hooks: Option<Hooks>,
+}
+
+/// How masters hand their own state over. At least one path is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    pub export: Option<String>,
+    pub import: Option<String>,
+    pub activate: Option<String>,
+    pub deactivate: Option<String>,
+    /// For one call. Default 2 s.
+    pub timeout: Duration,
+    /// Between exports. Default 10 s.
+    pub interval: Duration,
+    /// Of a state. Default 16 MiB.
+    pub max_bytes: usize,
+    /// `None`: nothing is signed.
+    pub secret: Option<Secret>,
+    /// `None`: what is kept is not encrypted.
+    pub key: Option<Secret>,
 }
 
 /// How masters share the work.

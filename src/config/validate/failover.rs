@@ -1,13 +1,17 @@
 //! Failover: somebody to take over, and nothing that gets around it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::file;
-use super::super::model::{Failover, Recovery};
+use super::super::model::{Failover, Hooks, Recovery, Secret};
 use super::super::shape::At;
-use super::super::units::{WhenAllDown, show_time};
+use super::super::units::{self, UrlPath, WhenAllDown, show_time};
 use super::Checker;
 use crate::balance::accounts::EVERY;
+
+/// As many as the key of AES-256 has that is made of it.
+const KEY_BYTES_MIN: usize = 32;
 
 /// `None` in the outer place when something is wrong, in the inner one when nothing was given.
 pub fn check(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) -> Option<Option<Failover>> {
@@ -26,13 +30,72 @@ pub fn check(checker: &mut Checker<'_, '_>, upstream: &file::Upstream) -> Option
         let message = format!("a `deadline` of {deadline} is shorter than the `connect_timeout` of {connect}");
         checker.push(checker.warning(rules.deadline.node, message));
     }
+    let hooks = match rules.hooks.get()? {
+        Some(hooks) => Some(self::hooks(checker, &rules.hooks, hooks, deadline)?),
+        None => None,
+    };
     Some(Some(Failover {
         mode: *rules.mode.get()?,
         deadline,
         failback: *rules.failback.get()?,
         stable_after: rules.stable_after.get()?.0,
         recovery: Recovery { timeout: recovery.timeout.get()?.0, max_attempts: recovery.max_attempts.get()?.u32() },
+        hooks,
     }))
+}
+
+fn hooks(
+    checker: &mut Checker<'_, '_>,
+    at: &At<Option<file::Hooks>>,
+    hooks: &file::Hooks,
+    deadline: Duration,
+) -> Option<Hooks> {
+    let path = |path: &At<Option<UrlPath>>| Some(path.get()?.as_ref().map(|path| path.0.clone()));
+    let (export, import) = (path(&hooks.export)?, path(&hooks.import)?);
+    let (activate, deactivate) = (path(&hooks.activate)?, path(&hooks.deactivate)?);
+    if [&export, &import, &activate, &deactivate].iter().all(|path| path.is_none()) {
+        let report = checker.error(at.node, "these hooks name no path, so that nothing is called");
+        checker.push(report.help("name those that the masters have: `export`, `import`, `activate`, `deactivate`"));
+        return None;
+    }
+    let alone = match (&export, &import) {
+        (Some(_), None) => Some((hooks.export.node, "what is exported goes nowhere without `import`")),
+        (None, Some(_)) => Some((hooks.import.node, "there is nothing to import without `export`")),
+        _ => None,
+    };
+    if let Some((node, message)) = alone {
+        checker.push(checker.warning(node, message));
+    }
+    let secret = |secret: &units::Secret| Secret(secret.0.clone());
+    let (signs, key) = (hooks.secret.get()?.as_ref().map(secret), hooks.key.get()?.as_ref().map(secret));
+    if signs.is_none() {
+        let report = checker.warning(at.node, "without a `secret` masters cannot tell who calls their hooks");
+        checker.push(report.help("make one with `openssl rand -hex 32`, and give it to the masters, too"));
+    }
+    if key.as_ref().is_some_and(|key| key.0.len() < KEY_BYTES_MIN) {
+        let message = format!("this key has fewer than {KEY_BYTES_MIN} bytes and could be guessed");
+        let report = checker.error(hooks.key.node, message);
+        checker.push(report.help("make one with `openssl rand -hex 32`"));
+        return None;
+    }
+    let timeout = hooks.timeout.get()?.0;
+    if timeout > deadline {
+        let (timeout, deadline) = (show_time(timeout), show_time(deadline));
+        let message = format!("a call may take {timeout}, and a failover as a whole {deadline}");
+        let report = checker.warning(hooks.timeout.node, message);
+        checker.push(report.help("import and activation of at least two masters should fit into `failover.deadline`"));
+    }
+    Some(Hooks {
+        export,
+        import,
+        activate,
+        deactivate,
+        timeout,
+        interval: hooks.interval.get()?.0,
+        max_bytes: usize::try_from(hooks.max_bytes.get()?.0).unwrap_or(usize::MAX),
+        secret: signs,
+        key,
+    })
 }
 
 /// Warns of what only one master serves.
