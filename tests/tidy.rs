@@ -35,6 +35,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "failover/ask",
             "failover/fleet",
             "failover/hand_over",
+            "failover/hooks/sealed",
+            "failover/hooks/signature",
             "failover/look",
             "failover/operation",
             "failover/plan",

@@ -10,6 +10,7 @@
 pub mod ask;
 pub mod fleet;
 mod hand_over;
+pub mod hooks;
 pub mod journal;
 mod look;
 mod operation;

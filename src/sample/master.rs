@@ -10,6 +10,7 @@
 //! | `POST /fault` | replaces the faults by those in the body ([`Faults`]); `{}` ends them all |
 //! | `GET` with `hub.challenge` | the challenge, as Meta's subscription handshake wants it |
 //! | an upgrade to WebSocket | an echo |
+//! | `/state`, `/activate`, `/deactivate` | its own state, and who serves: the hooks of a failover ([`super::hooks`]) |
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -27,12 +28,14 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::failover::hooks::signature;
+use crate::sample::hooks::{HookFault, Own};
 use crate::sample::mark::marks;
 use crate::sample::memory::Memory;
 use crate::sample::{MASTER_HEADER, signing, websocket};
 
-/// Longest request body that is read, well above any webhook.
-const MAX_BODY_BYTES: usize = 8 << 20;
+/// Longest request body that is read, well above any webhook, and as large as states are by default.
+const MAX_BODY_BYTES: usize = 16 << 20;
 /// After accept fails (usually for want of file descriptors) the next try waits this long instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,6 +54,12 @@ pub struct Args {
     /// Speak HTTP/2, without asking, as `protocol: http2` expects
     #[arg(long)]
     pub http2: bool,
+    /// Obey only hooks that are signed with this secret
+    #[arg(long)]
+    pub hook_secret: Option<String>,
+    /// Have a hook fail or lie
+    #[arg(long, value_enum)]
+    pub hook_fault: Option<HookFault>,
 }
 
 /// How a master misbehaves. Health, faults and `/seen` stay reachable; everything else follows these.
@@ -65,6 +74,8 @@ pub struct Faults {
     pub health: Option<String>,
     /// Close the connection where an answer is expected.
     pub close: bool,
+    /// Have a hook fail or lie, such as `import-lies`.
+    pub hook: Option<HookFault>,
 }
 
 /// Binds, prints `listening on ADDRESS` on standard output, and answers until the process ends.
@@ -72,11 +83,14 @@ pub struct Faults {
 /// # Errors
 /// When the address cannot be bound, or the name does not fit into a header.
 pub async fn run(args: Args) -> io::Result<()> {
-    let Args { listen, name, app_secret, http2 } = args;
+    let Args { listen, name, app_secret, http2, hook_secret, hook_fault } = args;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
-    let master = Arc::new(Master::new(name, app_secret)?);
+    let mut master = Master::new(name, app_secret)?;
+    master.own = Own::new(hook_secret);
+    master.faults().hook = hook_fault;
+    let master = Arc::new(master);
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
     loop {
         match listener.accept().await {
@@ -112,6 +126,7 @@ struct Master {
     app_secret: Option<String>,
     faults: Mutex<Faults>,
     memory: Mutex<Memory>,
+    own: Own,
 }
 
 /// Makes hyper close the connection without an answer.
@@ -132,7 +147,14 @@ impl Master {
     fn new(name: String, app_secret: Option<String>) -> io::Result<Self> {
         let name_header = HeaderValue::from_str(&name)
             .map_err(|_| io::Error::other(format!("name {name:?} has characters that no header may carry")))?;
-        Ok(Self { name, name_header, app_secret, faults: Mutex::default(), memory: Mutex::default() })
+        Ok(Self {
+            name,
+            name_header,
+            app_secret,
+            faults: Mutex::default(),
+            memory: Mutex::default(),
+            own: Own::default(),
+        })
     }
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
@@ -152,6 +174,14 @@ impl Master {
             return Ok(self.respond(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "the body is too long or was cut\n"));
         };
         let body = body.to_bytes();
+        let fault = self.faults().hook;
+        if let Some(hook) = self.own.answer((&head.method, head.uri.path()), &head.headers, &body, fault).await {
+            let mut answer = self.respond(hook.status, "application/octet-stream", hook.body);
+            if let Some(digest) = hook.digest.and_then(|digest| HeaderValue::try_from(digest).ok()) {
+                answer.headers_mut().insert(HeaderName::from_static(signature::DIGEST), digest);
+            }
+            return Ok(answer);
+        }
         match (&head.method, head.uri.path()) {
             (&Method::GET | &Method::HEAD, "/health") => Ok(self.health()),
             (&Method::GET, "/seen") => Ok(self.seen()),
@@ -187,7 +217,8 @@ impl Master {
     }
 
     fn seen(&self) -> Answer {
-        let seen = self.memory().seen(&self.name);
+        let mut seen = self.memory().seen(&self.name);
+        seen["own"] = self.own.seen();
         self.json(StatusCode::OK, &seen)
     }
 
@@ -209,7 +240,9 @@ impl Master {
             self.memory().note_unsigned();
             return Ok(self.respond(StatusCode::UNAUTHORIZED, "text/plain", "the signature is missing or wrong\n"));
         }
-        let requests = self.memory().note(&marks(body));
+        let marks = marks(body);
+        let requests = self.memory().note(&marks);
+        self.own.note(marks.len() as u64);
         let faults = self.faults().clone();
         if faults.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod gateway;
 pub mod histogram;
+pub mod hooks;
 pub mod mark;
 pub mod master;
 mod memory;
