@@ -11,5 +11,6 @@ pub mod monitor;
 pub mod outlier;
 pub mod probe;
 mod probe_h2;
+pub mod reach;
 pub mod resolve;
 pub mod slow_start;

@@ -5,7 +5,6 @@
 //!
 //! What a master sends is bounded by [`MAX_BODY_BYTES`] and reaches the evidence only quoted and cut.
 
-use std::io;
 use std::pin::pin;
 
 use bytes::Bytes;
@@ -14,13 +13,12 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::counter::Sign;
-use super::{probe_h2, resolve};
-use crate::config::model::{Address, HttpProbe, JsonProbe, MasterProtocol, Probe, ProxyVersion};
-use crate::listener::proxy_protocol;
+use super::probe_h2;
+use super::reach::{Reached, Way, reach};
+use crate::config::model::{HttpProbe, JsonProbe, MasterProtocol, Probe, ProxyVersion};
 use crate::tls::client::{self, MasterTls};
 use crate::upstream::master::Master;
 
@@ -56,79 +54,11 @@ pub async fn probe(
     probe: &Probe,
     proxy_protocol: Option<ProxyVersion>,
 ) -> Report {
-    let mut preface = Vec::new();
-    if let Some(version) = proxy_protocol {
-        proxy_protocol::write_local(version, &mut preface);
-    }
-    let plain = Way { scheme: "http", http2: protocol == MasterProtocol::Http2 };
-    let asked = match master.address() {
-        Address::Unix(path) => match UnixStream::connect(path).await {
-            Ok(mut stream) => match stream.write_all(&preface).await {
-                Ok(()) => ask(stream, plain, probe, "localhost").await,
-                Err(error) => Err(not_connected(&error, master.address())),
-            },
-            Err(error) => Err(not_connected(&error, master.address())),
-        },
-        Address::Socket(_) | Address::Name { .. } => match connect(master).await {
-            Ok(mut stream) => match stream.write_all(&preface).await {
-                Ok(()) => over(stream, tls, plain, probe, &master.address().to_string()).await,
-                Err(error) => Err(not_connected(&error, master.address())),
-            },
-            Err(evidence) => Err(evidence),
-        },
+    let asked = match reach(master, tls, protocol, proxy_protocol).await {
+        Ok(Reached { stream, way, authority }) => ask(stream, way, probe, &authority).await,
+        Err(evidence) => Err(evidence),
     };
     asked.unwrap_or_else(Report::failed)
-}
-
-/// Tries the master's addresses in turn.
-async fn connect(master: &Master) -> Result<TcpStream, String> {
-    if master.addresses().is_empty() {
-        resolve::look_up(master).await?;
-    }
-    let addresses = master.addresses().to_vec();
-    let mut evidence = format!("{} has no address", master.address());
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => evidence = not_connected(&error, &Address::Socket(address)),
-        }
-    }
-    Err(evidence)
-}
-
-fn not_connected(error: &io::Error, address: &Address) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!("connect refused ({address})"),
-        kind => format!("connect failed: {kind} ({address})"),
-    }
-}
-
-async fn over(
-    stream: TcpStream,
-    tls: Option<&MasterTls>,
-    plain: Way,
-    probe: &Probe,
-    authority: &str,
-) -> Result<Report, String> {
-    let Some(tls) = tls else { return ask(stream, plain, probe, authority).await };
-    let _ = stream.set_nodelay(true);
-    match tls.handshake(stream).await {
-        Ok(stream) => {
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            if plain.http2 && !http2 {
-                return Err(format!("it does not speak HTTP/2 ({authority})"));
-            }
-            ask(stream, Way { scheme: "https", http2 }, probe, authority).await
-        }
-        Err(error) => Err(format!("TLS failed: {} ({authority})", client::problem(&error))),
-    }
-}
-
-/// How a request is said on a connection.
-#[derive(Debug, Clone, Copy)]
-struct Way {
-    scheme: &'static str,
-    http2: bool,
 }
 
 async fn ask<S>(stream: S, way: Way, probe: &Probe, authority: &str) -> Result<Report, String>
@@ -280,6 +210,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::model::Address;
     use crate::upstream::master::Policy;
 
     fn http() -> HttpProbe {
