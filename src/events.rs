@@ -63,6 +63,8 @@ kinds! {
     FailoverUndone "failover-undone"
     FailoverStuck "failover-stuck"
     MasterRecovery "master-recovery"
+    StateNotKept "state-not-kept"
+    StateRestored "state-restored"
     OperatorState "operator-state"
     ConfigApplied "config-applied"
     ConfigRejected "config-rejected"

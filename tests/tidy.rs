@@ -34,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "exchange/rules",
             "failover/ask",
             "failover/fleet",
+            "failover/giving",
             "failover/hand_over",
             "failover/hooks/sealed",
             "failover/hooks/signature",

@@ -341,6 +341,7 @@ fn every_sample_of_a_scrape_belongs_to_one_family_with_help_and_type() {
     cold.counter(&crate::telemetry::names::DELIVERY_ATTEMPTS, &["bots", "dubai-1", "delivered"]).increment(1);
     cold.counter(&crate::telemetry::names::FAILOVERS, &["bots", "completed"]).increment(1);
     cold.counter(&crate::telemetry::names::RECOVERY_ATTEMPTS, &["bots", "dubai-1", "failed"]).increment(1);
+    cold.counter(&crate::telemetry::names::HOOK_CALLS, &["bots", "export", "answered"]).increment(1);
     cold.histogram(&crate::telemetry::names::FAILOVER_DURATION, &["bots"]).record(0.1);
     cold.gauge(&crate::telemetry::names::SPOOL_STRANDED, &[]).set(0.0);
     cold.gauge(&crate::telemetry::names::DELIVERY_WINDOW, &["bots"]).set(1.0);

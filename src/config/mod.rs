@@ -33,6 +33,7 @@ use shape::Decoder;
 use substitute::Resolver;
 pub use substitute::{Lookup, System};
 use tree::Tree;
+pub use units::{show_size, show_time};
 
 /// Largest text that is looked at. A master takes a few hundred bytes, so this is room for thousands.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;

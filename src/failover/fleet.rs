@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::operation::Operation;
 use super::plan::{self, Candidate, Facts, Grade, Unfit};
-use super::record::{Past, PastUpstream, Record, What};
+use super::record::{Given, Moved, Past, PastUpstream, Record, What};
 use super::recovery::{self, Recovery};
 use crate::clock::{Micros, UnixMillis};
 use crate::upstream::admission::Role;
@@ -24,6 +24,10 @@ pub const LEAVING_POLL: Micros = 10_000;
 /// When masters that failed to take over are asked again.
 pub(super) const RETRY: Micros = 1_000_000;
 
+/// What a failover that a hook has failed waits with its next try, doubled each time up to the other.
+pub(super) const PAUSE_MIN: Micros = 1_000_000;
+pub(super) const PAUSE_MAX: Micros = 60_000_000;
+
 /// Whose name stands for what Baton does by itself.
 pub const BATON: &str = "baton";
 
@@ -33,6 +37,8 @@ pub struct Rules {
     pub deadline: Micros,
     /// The most preferred master gets back what is its own once it is stable.
     pub fails_back: bool,
+    /// Masters hand their own state over, or want to know who serves.
+    pub hooks: bool,
     pub recovery: recovery::Rules,
 }
 
@@ -127,6 +133,31 @@ pub enum Step {
     Pins { from: usize, to: Option<usize> },
     /// Puts back what the last [`Step::Pins`] of the group moved.
     Unpin,
+    /// Hands over what the masters own, and tells the next owner that it serves. Where it fails it has undone itself. It takes
+    /// its time, in which others fail over.
+    Give(Handing),
+    /// Undoes the last [`Step::Give`] of the group that did not fail.
+    TakeBack(Handing),
+}
+
+/// Masters that are asked by their hooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handing {
+    /// The owner so far, where it is there to be asked.
+    pub from: Option<usize>,
+    /// It is well, so that nothing of its state may be lost.
+    pub whole: bool,
+    pub to: usize,
+    pub epoch: u32,
+    /// When the whole has to be done.
+    pub until: Micros,
+}
+
+/// What a step has brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brought {
+    pub pins: Option<Moved>,
+    pub given: Option<Given>,
 }
 
 /// What is counted, and told to people.
@@ -164,6 +195,8 @@ pub struct Fleet {
     pub(super) members: Vec<Member>,
     pub(super) groups: Vec<Group>,
     pub(super) epoch: u32,
+    /// Failovers that a new configuration has ended, from which the owner goes on.
+    ended: Vec<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -187,6 +220,9 @@ pub(super) struct Group {
     pub(super) held: bool,
     pub(super) hopeless: bool,
     pub(super) phase: Phase,
+    /// Failovers in a row that hooks have failed while the owner went on, and when the next one may begin.
+    pub(super) failed: u32,
+    pub(super) not_before: Micros,
 }
 
 #[derive(Debug, Clone)]
@@ -196,6 +232,8 @@ pub(super) enum Phase {
     Handing(Operation),
     /// Nobody can take over so far.
     Seeking(Operation),
+    /// What is under way at the owner ends, before its state goes over.
+    Emptying(Operation),
     /// Conversations leave the owner from before one by one.
     Leaving(Operation),
 }
@@ -212,13 +250,25 @@ impl Plan {
 
 impl Group {
     fn new(owner: Option<usize>, held: bool) -> Self {
-        Self { owner, leaving: None, activating: None, held, hopeless: false, phase: Phase::Steady }
+        Self {
+            owner,
+            leaving: None,
+            activating: None,
+            held,
+            hopeless: false,
+            phase: Phase::Steady,
+            failed: 0,
+            not_before: 0,
+        }
     }
 
     pub(super) fn operation(&self) -> Option<&Operation> {
         match &self.phase {
             Phase::Steady => None,
-            Phase::Handing(operation) | Phase::Seeking(operation) | Phase::Leaving(operation) => Some(operation),
+            Phase::Handing(operation)
+            | Phase::Seeking(operation)
+            | Phase::Emptying(operation)
+            | Phase::Leaving(operation) => Some(operation),
         }
     }
 }
@@ -242,13 +292,14 @@ impl Fleet {
         };
         let members = plan.masters.iter().map(member).collect();
         let groups = plan.groups.iter().map(group).collect();
-        Self { members, groups, epoch: known.epoch, plan }
+        Self { members, groups, epoch: known.epoch, plan, ended: Vec::new() }
     }
 
     /// The upstream under another configuration. A step that is under way is forgotten; where it would have led to is sought anew.
     #[must_use]
     pub fn replan(self, plan: Plan) -> Self {
         let before = self;
+        let mut ended = before.ended.clone();
         let position = |old: usize| {
             let address = &before.plan.masters.get(old)?.address;
             plan.masters.iter().position(|master| master.address == *address)
@@ -262,7 +313,7 @@ impl Fleet {
                 role: None,
             })
         };
-        let group = |planned: &PlannedGroup| {
+        let mut group = |planned: &PlannedGroup| {
             let is_same = |known: &&(&PlannedGroup, &Group)| known.0.name == planned.name;
             let had = |known: &&(&PlannedGroup, &Group)| {
                 planned.accounts.first().is_some_and(|account| known.0.accounts.contains(account))
@@ -283,14 +334,18 @@ impl Fleet {
                 (Phase::Handing(_) | Phase::Seeking(_), Some(operation)) if owner.is_none() => {
                     Phase::Seeking(operation)
                 }
+                (Phase::Handing(operation) | Phase::Seeking(operation) | Phase::Emptying(operation), _) => {
+                    ended.push(operation.epoch);
+                    Phase::Steady
+                }
                 _ => Phase::Steady,
             };
             let leaving = leaving.filter(|_| matches!(phase, Phase::Leaving(_)));
-            Group { owner, leaving, activating: None, held: old.held, hopeless: false, phase }
+            Group { leaving, phase, ..Group::new(owner, old.held) }
         };
         let members = plan.masters.iter().map(member).collect();
-        let groups = plan.groups.iter().map(group).collect();
-        Self { members, groups, epoch: before.epoch, plan }
+        let groups = plan.groups.iter().map(&mut group).collect();
+        Self { members, groups, epoch: before.epoch, plan, ended }
     }
 
     #[must_use]
@@ -308,6 +363,11 @@ impl Fleet {
     pub fn adopt(&mut self, view: &View) -> Vec<Act> {
         let mut acts = Vec::new();
         self.members.iter_mut().for_each(|member| member.role = None);
+        for epoch in std::mem::take(&mut self.ended) {
+            let why = "the configuration has changed".to_owned();
+            acts.push(self.record(view, What::Undone { epoch, why: why.clone() }));
+            acts.push(Act::Tell(Told::Undone { epoch, why }));
+        }
         for group in 0..self.groups.len() {
             let seeks = matches!(self.groups[group].phase, Phase::Seeking(_));
             if self.groups[group].owner.is_none() && !seeks {
@@ -423,17 +483,36 @@ impl Fleet {
         owner.map_or(Err(Unfit::Failed), Facts::fit)
     }
 
+    /// Who owns a group that is not changing hands.
+    #[must_use]
+    pub fn settled(&self, group: usize) -> Option<usize> {
+        let group = self.groups.get(group)?;
+        group.owner.filter(|_| matches!(group.phase, Phase::Steady))
+    }
+
+    /// The failover by which a group is changing hands, until its next owner has it.
+    #[must_use]
+    pub fn under_way(&self, group: usize) -> Option<u32> {
+        match &self.groups.get(group)?.phase {
+            Phase::Handing(operation) | Phase::Emptying(operation) | Phase::Seeking(operation) => Some(operation.epoch),
+            Phase::Steady | Phase::Leaving(_) => None,
+        }
+    }
+
     /// When [`Fleet::look`] may have something to do although nothing has changed.
     #[must_use]
     pub fn wake_at(&self, now: Micros) -> Option<Micros> {
         let rules = &self.plan.rules;
         let recoveries = self.members.iter().filter_map(|it| it.recovery.wake_at(&rules.recovery, now));
         let groups = self.groups.iter().enumerate().filter_map(|(number, group)| match &group.phase {
-            Phase::Steady => self.fails_back_at(number).filter(|at| *at > now),
+            Phase::Steady => {
+                let pause = Some(group.not_before).filter(|at| *at > now);
+                self.fails_back_at(number).filter(|at| *at > now).into_iter().chain(pause).min()
+            }
             // The answer to a step comes by itself.
             Phase::Handing(_) => None,
             Phase::Seeking(operation) => Some(operation.retry_at(now)),
-            Phase::Leaving(_) => Some(now.saturating_add(LEAVING_POLL)),
+            Phase::Emptying(_) | Phase::Leaving(_) => Some(now.saturating_add(LEAVING_POLL)),
         });
         recoveries.chain(groups).min()
     }

@@ -6,10 +6,12 @@
 //!                                     └──────── undo, the next one ◀────────┘          nobody left: stuck, until somebody is
 //! ```
 //!
+//! Where masters have hooks, what they own goes over behind the pins: see `giving`.
+//!
 //! Writing down is allowed to fail: a disk that takes nothing must not keep an account from being served. It is told, and the next
 //! start goes by what was written last.
 
-use super::fleet::{Act, BATON, Fleet, Phase, RETRY, Step, Told, View};
+use super::fleet::{Act, BATON, Brought, Fleet, Phase, RETRY, Step, Told, View};
 use super::operation::{Operation, Stage};
 use super::record::{Manner, Moved, What};
 
@@ -51,6 +53,9 @@ impl Fleet {
             passed: Vec::new(),
             passed_until: 0,
             pins: None,
+            emptied: false,
+            handing: None,
+            given: None,
             steps: Vec::new(),
             step_began: now,
             stuck: false,
@@ -86,7 +91,7 @@ impl Fleet {
     }
 
     /// Finds the next master for a failover, or says that there is none.
-    fn choose(&mut self, group: usize, mut operation: Operation, view: &View, acts: &mut Vec<Act>) {
+    pub(super) fn choose(&mut self, group: usize, mut operation: Operation, view: &View, acts: &mut Vec<Act>) {
         let now = view.moment.now;
         if operation.passed_until <= now {
             operation.passed.clear();
@@ -95,6 +100,7 @@ impl Fleet {
         if operation.manner == Manner::Leave {
             except.extend(operation.from);
         }
+        self.note_deadline(group, &mut operation, view, acts);
         let candidates = self.candidates(group, view, &except);
         let wanted = |member: usize| operation.target.is_none_or(|target| target == member);
         if let Some(best) = candidates.iter().find(|it| wanted(it.member)) {
@@ -109,10 +115,7 @@ impl Fleet {
         }
         let why = self.objections(group, view, &except);
         if operation.manner == Manner::Leave {
-            acts.push(self.record(view, What::Undone { epoch: operation.epoch, why: why.clone() }));
-            acts.push(Act::Tell(Told::Undone { epoch: operation.epoch, why }));
-            self.groups[group].phase = Phase::Steady;
-            return;
+            return self.undone(group, &operation, why, view, acts);
         }
         let members = self.plan.groups[group].members.iter().map(|(member, _)| *member);
         let undecided = |member: usize| view.masters.get(member).is_some_and(|facts| facts.is_undecided());
@@ -128,7 +131,7 @@ impl Fleet {
     }
 
     /// A step has ended, as it says.
-    pub fn done(&mut self, group: usize, outcome: Result<Option<Moved>, String>, view: &View) -> Vec<Act> {
+    pub fn done(&mut self, group: usize, outcome: Result<Brought, String>, view: &View) -> Vec<Act> {
         let mut acts = Vec::new();
         let Some(state) = self.groups.get_mut(group) else { return acts };
         let mut operation = match std::mem::replace(&mut state.phase, Phase::Steady) {
@@ -145,10 +148,10 @@ impl Fleet {
                 operation.took("record", now);
                 self.take_pins(group, operation, view, &mut acts);
             }
-            (Stage::MovingPins, Ok(moved)) => {
+            (Stage::MovingPins, Ok(brought)) => {
                 operation.took("pins", now);
-                operation.pins = moved;
-                self.activate(group, operation, view, &mut acts);
+                operation.pins = brought.pins;
+                self.hand_state(group, operation, view, &mut acts);
             }
             (Stage::MovingPins, Err(why)) => {
                 // Some of them may have moved.
@@ -163,7 +166,22 @@ impl Fleet {
                 operation.took("commit", now);
                 self.hand(group, operation, view, &mut acts);
             }
-            (Stage::Choosing, _) => self.choose(group, operation, view, &mut acts),
+            (Stage::Giving, Ok(brought)) => {
+                operation.took("state", now);
+                operation.given = brought.given;
+                self.activate(group, operation, view, &mut acts);
+            }
+            (Stage::Giving, Err(why)) => {
+                operation.took("state", now);
+                // It has taken itself back.
+                operation.handing = None;
+                self.pass(group, operation, why, view, &mut acts);
+            }
+            (Stage::TakingBack, _) => {
+                operation.took("take back", now);
+                self.unpin(group, operation, view, &mut acts);
+            }
+            (Stage::Choosing | Stage::Emptying, _) => self.choose(group, operation, view, &mut acts),
         }
         self.set_roles(&mut acts);
         acts
@@ -171,10 +189,10 @@ impl Fleet {
 
     fn take_pins(&mut self, group: usize, mut operation: Operation, view: &View, acts: &mut Vec<Act>) {
         let (Some(from), Some(to), Manner::Fence) = (operation.from, operation.to, operation.manner) else {
-            return self.activate(group, operation, view, acts);
+            return self.hand_state(group, operation, view, acts);
         };
         if from == to {
-            return self.activate(group, operation, view, acts);
+            return self.hand_state(group, operation, view, acts);
         }
         // Pins do not say which group they belong to.
         let others =
@@ -188,7 +206,7 @@ impl Fleet {
     }
 
     /// Lets the next owner serve, if it still can.
-    fn activate(&mut self, group: usize, mut operation: Operation, view: &View, acts: &mut Vec<Act>) {
+    pub(super) fn activate(&mut self, group: usize, mut operation: Operation, view: &View, acts: &mut Vec<Act>) {
         let Some(to) = operation.to else { return self.choose(group, operation, view, acts) };
         if let Err(unfit) = view.masters.get(to).map_or(Err(super::plan::Unfit::Failed), |facts| facts.fit()) {
             return self.pass(group, operation, format!("it {unfit}"), view, acts);
@@ -205,6 +223,7 @@ impl Fleet {
             held: operation.by != BATON && self.home(group) != Some(to),
             micros: view.moment.now.saturating_sub(operation.began),
             pins: operation.pins,
+            given: operation.given.clone(),
             steps: operation.steps.clone(),
         };
         acts.push(self.record(view, what));
@@ -213,7 +232,14 @@ impl Fleet {
     }
 
     /// Undoes what was done for a master that cannot take over, and seeks the next one.
-    fn pass(&mut self, group: usize, mut operation: Operation, why: String, view: &View, acts: &mut Vec<Act>) {
+    pub(super) fn pass(
+        &mut self,
+        group: usize,
+        mut operation: Operation,
+        why: String,
+        view: &View,
+        acts: &mut Vec<Act>,
+    ) {
         self.groups[group].activating = None;
         self.set_roles(acts);
         if let Some(to) = operation.to.take() {
@@ -222,6 +248,17 @@ impl Fleet {
             operation.passed.push(to);
             operation.passed_until = view.moment.now.saturating_add(RETRY);
         }
+        if let Some(handing) = operation.handing.take() {
+            operation.given = None;
+            operation.stage = Stage::TakingBack;
+            acts.push(Act::Do { group, step: Step::TakeBack(handing) });
+            self.groups[group].phase = Phase::Handing(operation);
+        } else {
+            self.unpin(group, operation, view, acts);
+        }
+    }
+
+    fn unpin(&mut self, group: usize, mut operation: Operation, view: &View, acts: &mut Vec<Act>) {
         if operation.pins.take().is_some() {
             operation.stage = Stage::Undoing;
             acts.push(Act::Do { group, step: Step::Unpin });
@@ -236,15 +273,21 @@ impl Fleet {
         let Some(to) = operation.to else { return self.choose(group, operation, view, acts) };
         let state = &mut self.groups[group];
         state.activating = None;
-        let leaving = state.owner.filter(|owner| *owner != to && operation.manner == Manner::Leave);
+        let before = state.owner.filter(|owner| *owner != to && operation.manner == Manner::Leave);
+        let leaving = before.filter(|_| !operation.emptied);
         (state.owner, state.leaving) = (Some(to), leaving);
+        (state.failed, state.not_before) = (0, 0);
         self.groups[group].held = operation.by != BATON && self.home(group) != Some(to);
         acts.push(Act::Hand { group, owner: Some(to), leaving });
         self.set_hopeless(group, false, acts);
         let micros = view.moment.now.saturating_sub(operation.began);
         acts.push(Act::Tell(Told::Completed { epoch: operation.epoch, micros }));
         operation.deadline = view.moment.now.saturating_add(self.plan.rules.deadline);
-        self.groups[group].phase = if leaving.is_some() { Phase::Leaving(operation) } else { Phase::Steady };
+        if leaving.is_some() {
+            self.groups[group].phase = Phase::Leaving(operation);
+        } else if let Some(from) = before {
+            self.has_left(group, from, &operation, view, acts);
+        }
     }
 
     /// Ends the time in which conversations leave one by one.
@@ -253,6 +296,11 @@ impl Fleet {
         let phase = std::mem::replace(&mut state.phase, Phase::Steady);
         let (Phase::Leaving(operation), Some(from)) = (phase, state.leaving.take()) else { return };
         acts.push(Act::ForgetLeaving { group });
+        self.has_left(group, from, &operation, view, acts);
+    }
+
+    /// The owner from before has nothing of the group any more.
+    fn has_left(&mut self, group: usize, from: usize, operation: &Operation, view: &View, acts: &mut Vec<Act>) {
         let still_serves = self.groups.iter().any(|it| it.owner == Some(from) || it.leaving == Some(from));
         if operation.fences_after && !still_serves && self.members[from].fenced.is_none() {
             self.members[from].fenced = Some(self.epoch);

@@ -66,6 +66,7 @@ impl Fleet {
             // What a step leads to is seen when it has ended.
             Phase::Handing(_) => {}
             Phase::Seeking(_) => self.seek(group, view, acts),
+            Phase::Emptying(_) => self.look_after_emptying(group, view, acts),
             Phase::Leaving(_) => self.look_after_leaving(group, view, acts),
             Phase::Steady => {
                 if !self.look_after_owner(group, view, acts) {
@@ -90,6 +91,8 @@ impl Fleet {
             Trouble::Gone => {
                 self.begin(group, Begin::fence(Some(owner), format!("{name} has failed")), view, acts);
             }
+            // What hooks have failed is not tried again and again at once.
+            Trouble::Unwell(_) if self.groups[group].not_before > view.moment.now => {}
             Trouble::Unwell(unfit) => {
                 // What answers, however badly, is better than what came back a moment ago.
                 let worst = if unfit == Unfit::Maintenance { Grade::GivenUp } else { Grade::Draining };
@@ -110,6 +113,20 @@ impl Fleet {
             }
         }
         true
+    }
+
+    /// Goes on when the owner has nothing under way any more, or when that has taken half of the time there is.
+    fn look_after_emptying(&mut self, group: usize, view: &View, acts: &mut Vec<Act>) {
+        let state = &self.groups[group];
+        let (Some(owner), Phase::Emptying(operation)) = (state.owner, &state.phase) else { return };
+        let half = self.plan.rules.deadline / 2;
+        if trouble(owner, view) == Some(Trouble::Gone) {
+            let why = format!("{} has failed", self.plan.name(owner));
+            self.give_up(group, why, view, acts);
+            self.look_after_owner(group, view, acts);
+        } else if view.has_left.get(group) == Some(&true) || operation.began.saturating_add(half) <= view.moment.now {
+            self.emptied(group, view, acts);
+        }
     }
 
     fn look_after_leaving(&mut self, group: usize, view: &View, acts: &mut Vec<Act>) {
@@ -133,7 +150,8 @@ impl Fleet {
 
     /// Gives the most preferred master back what is its own.
     fn fail_back(&mut self, group: usize, view: &View, acts: &mut Vec<Act>) {
-        let due = self.fails_back_at(group).is_some_and(|at| at <= view.moment.now);
+        let now = view.moment.now;
+        let due = self.fails_back_at(group).is_some_and(|at| at <= now) && self.groups[group].not_before <= now;
         let Some(home) = self.home(group).filter(|_| due) else { return };
         let is_good = view.masters[home].grade(self.members[home].recovery) == Ok(Grade::Good);
         if !is_good || self.owner_fit(group, view).is_err() {

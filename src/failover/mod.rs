@@ -9,16 +9,19 @@
 
 pub mod ask;
 pub mod fleet;
+mod giving;
 mod hand_over;
 pub mod hooks;
 pub mod journal;
 mod look;
 mod operation;
+mod operators;
 pub mod orchestrator;
 pub mod plan;
 pub mod record;
 pub mod recovery;
 mod runner;
+mod telling;
 pub mod view;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One failover on its way: what it has done so far, and what that was for.
 
-use super::record::{Manner, Moved, Took};
+use super::fleet::Handing;
+use super::record::{Given, Manner, Moved, Took};
 use crate::clock::Micros;
 
 /// A group changes hands.
@@ -23,6 +24,11 @@ pub struct Operation {
     pub passed: Vec<usize>,
     pub passed_until: Micros,
     pub pins: Option<Moved>,
+    /// The owner gets nothing new any more, so that its state does not change while it goes over.
+    pub emptied: bool,
+    /// What was asked of masters by their hooks, and not taken back.
+    pub handing: Option<Handing>,
+    pub given: Option<Given>,
     pub steps: Vec<Took>,
     pub step_began: Micros,
     /// Said to be stuck.
@@ -37,6 +43,12 @@ pub enum Stage {
     /// The choice is written down.
     Intending,
     MovingPins,
+    /// What is under way at the owner comes to its end.
+    Emptying,
+    /// The masters' hooks are called.
+    Giving,
+    /// What masters were told by their hooks is taken back.
+    TakingBack,
     /// What was done for a master that turned out to be no good is undone.
     Undoing,
     /// The hand-over is written down.
@@ -68,6 +80,8 @@ impl Operation {
             target: self.target.and_then(&position),
             passed,
             stage: Stage::Choosing,
+            emptied: false,
+            handing: None,
             ..self.clone()
         }
     }

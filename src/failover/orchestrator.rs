@@ -10,21 +10,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::ask::{Answer, Ask, Move, Refusal};
-use super::fleet::{Act, Step, Told};
+use super::ask::{Ask, Refusal};
+use super::fleet::{Act, Brought, Step};
+use super::hooks::lanes::{Done as HookDone, Lanes, Report};
 use super::journal::{self, Journal, Opened};
-use super::record::{Failover, Moved, Past, Record};
-use super::recovery::Ended;
+use super::operators::Waiting;
+use super::record::{Failover, Past, Record};
 use super::runner::{Runner, release};
 use super::view::FleetView;
 use crate::clock::{self, Micros};
 use crate::config::model::Config;
-use crate::events::{Bus, Event, Kind, Severity};
+use crate::events::Bus;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Telemetry, names};
+use crate::telemetry::Telemetry;
 
 /// Failovers that a condensed journal tells in full.
 const KEPT: usize = 200;
@@ -51,6 +51,8 @@ enum Message {
         request: Box<Request>,
         reply: oneshot::Sender<Result<Done, Refused>>,
     },
+    /// Something has come of masters' hooks.
+    Hooks(Box<Report>),
 }
 
 /// What an operator asks.
@@ -102,9 +104,9 @@ pub enum Refused {
 
 /// What the thread shows.
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     fleets: Vec<FleetView>,
-    past: Past,
+    pub(super) past: Past,
     journal_failed: bool,
 }
 
@@ -125,8 +127,17 @@ impl Orchestrator {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Mutex::new(Shared::default()));
+        // Whoever sends keeps the thread alive; hooks must not.
+        let weak = sender.downgrade();
+        let report = move |report: Report| {
+            if let Some(sender) = weak.upgrade() {
+                let _ = sender.send(Message::Hooks(Box::new(report)));
+            }
+        };
         let keeper = Keeper {
             runners: Vec::new(),
+            lanes: Lanes::start(telemetry.clone(), Arc::new(report))?,
+            waiting: Vec::new(),
             journal: None,
             journal_failed: false,
             released: false,
@@ -208,19 +219,21 @@ impl Drop for Orchestrator {
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+pub(super) fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The thread's own.
-struct Keeper {
-    runners: Vec<Runner>,
+pub(super) struct Keeper {
+    pub(super) runners: Vec<Runner>,
+    pub(super) lanes: Lanes,
+    pub(super) waiting: Vec<Waiting>,
     journal: Option<Journal>,
     journal_failed: bool,
-    released: bool,
-    shared: Arc<Mutex<Shared>>,
-    telemetry: Arc<Telemetry>,
-    events: Arc<Bus>,
+    pub(super) released: bool,
+    pub(super) shared: Arc<Mutex<Shared>>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) events: Arc<Bus>,
 }
 
 impl Keeper {
@@ -246,7 +259,8 @@ impl Keeper {
             return None;
         }
         let now = clock::now();
-        let at: Micros = self.runners.iter().filter_map(|runner| runner.fleet.wake_at(now)).min()?;
+        let fleets = self.runners.iter().filter_map(|runner| runner.fleet.wake_at(now));
+        let at: Micros = fleets.chain(self.lanes.wake_at()).min()?;
         Some(Duration::from_micros(at.saturating_sub(now)))
     }
 
@@ -265,11 +279,12 @@ impl Keeper {
                 self.released = true;
                 self.sync("the end");
                 self.journal = None;
+                self.lanes.clear();
+                self.waiting.clear();
                 let _ = reply.send(());
             }
-            Message::Ask { request, reply } => {
-                let _ = reply.send(self.answer(&request));
-            }
+            Message::Ask { request, reply } => self.answer(&request, reply),
+            Message::Hooks(report) => self.hooks_answered(*report),
         }
     }
 
@@ -296,6 +311,7 @@ impl Keeper {
 
     fn adopt(&mut self, snapshot: &Snapshot) {
         self.released = false;
+        self.lanes.keep_in(&snapshot.config.state_path);
         let mut before = std::mem::take(&mut self.runners);
         for upstream in &snapshot.upstreams {
             let known = before.iter().position(|runner| runner.name() == upstream.settings.name);
@@ -306,6 +322,13 @@ impl Keeper {
                 None => release(upstream),
             }
         }
+        let mut groups = Vec::new();
+        for runner in &self.runners {
+            let Some(hooks) = runner.hooks() else { continue };
+            let names = (0..runner.fleet.plan().groups.len()).map(|group| runner.group_name(group));
+            groups.extend(names.map(|name| (name, hooks.clone())));
+        }
+        self.lanes.adopt(groups);
         for number in 0..self.runners.len() {
             self.count_from_nothing(number);
             let view = self.runners[number].view();
@@ -326,18 +349,35 @@ impl Keeper {
             let acts = self.runners[number].fleet.look(&view);
             self.carry_out(number, acts);
         }
+        self.tend();
         self.condense();
         self.show();
+        self.answer_waiting();
     }
 
-    fn carry_out(&mut self, number: usize, acts: Vec<Act>) {
+    /// Has the states of owners kept that do not change hands.
+    fn tend(&mut self) {
+        for runner in self.runners.iter().filter(|runner| runner.hooks().is_some()) {
+            let view = runner.view();
+            for group in 0..runner.fleet.plan().groups.len() {
+                let name = runner.group_name(group);
+                match runner.settled(group, &view) {
+                    Some((owner, others)) => self.lanes.tend(&name, owner, others, runner.fleet.epoch()),
+                    None => self.lanes.pause(&name),
+                }
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, number: usize, acts: Vec<Act>) {
         let mut queue: std::collections::VecDeque<Act> = acts.into();
         for _ in 0..ACTS_MAX {
             let Some(act) = queue.pop_front() else { return };
             match act {
                 Act::Record(record) => self.write(&record),
                 Act::Do { group, step } => {
-                    let outcome = self.step(number, group, &step);
+                    // What hooks answer comes as a message.
+                    let Some(outcome) = self.step(number, group, &step) else { continue };
                     let runner = &mut self.runners[number];
                     let view = runner.view();
                     queue.extend(runner.fleet.done(group, outcome, &view));
@@ -349,11 +389,42 @@ impl Keeper {
         tracing::error!("upstream {}: a failover does not come to an end", self.runners[number].name());
     }
 
-    fn step(&mut self, number: usize, group: usize, step: &Step) -> Result<Option<Moved>, String> {
-        if *step == Step::Sync {
-            return if self.sync("a failover") { Ok(None) } else { Err("the journal cannot be written".to_owned()) };
+    /// What a step has come to; `None` where that is not known yet.
+    fn step(&mut self, number: usize, group: usize, step: &Step) -> Option<Result<Brought, String>> {
+        let runner = &mut self.runners[number];
+        let name = runner.group_name(group);
+        let begun = match step {
+            Step::Sync => {
+                let unwritten = || Err("the journal cannot be written".to_owned());
+                return Some(if self.sync("a failover") { Ok(Brought::default()) } else { unwritten() });
+            }
+            Step::Pins { .. } | Step::Unpin => return Some(runner.step(group, step)),
+            Step::Give(handing) => runner.order(handing).map(|order| self.lanes.give(&name, order)),
+            Step::TakeBack(handing) => runner.order(handing).map(|order| self.lanes.take_back(&name, order)),
+        };
+        match begun {
+            Some(Ok(_ticket)) => None,
+            Some(Err(why)) => Some(Err(why)),
+            None => Some(Err("there is no such master".to_owned())),
         }
-        self.runners[number].step(group, step)
+    }
+
+    fn hooks_answered(&mut self, report: Report) {
+        if self.released || !self.lanes.take(&report) {
+            return;
+        }
+        let name = (report.upstream, report.account);
+        let Some(number) = self.runners.iter().position(|runner| runner.name() == name.0) else { return };
+        let groups = &self.runners[number].fleet.plan().groups;
+        let Some(group) = groups.iter().position(|group| group.name == name.1) else { return };
+        let outcome = match report.done {
+            HookDone::Gave(result) => result.map(|given| Brought { pins: None, given }),
+            HookDone::TookBack => Ok(Brought::default()),
+            HookDone::Tended(tended) => return self.tended(&name, &tended),
+        };
+        let view = self.runners[number].view();
+        let acts = self.runners[number].fleet.done(group, outcome, &view);
+        self.carry_out(number, acts);
     }
 
     fn write(&mut self, record: &Record) {
@@ -364,7 +435,7 @@ impl Keeper {
     }
 
     /// Whether everything is on disk.
-    fn sync(&mut self, what: &str) -> bool {
+    pub(super) fn sync(&mut self, what: &str) -> bool {
         match self.journal.as_mut().map(Journal::sync) {
             Some(Err(error)) => {
                 self.failed(what, &error);
@@ -396,147 +467,18 @@ impl Keeper {
         }
     }
 
-    fn answer(&mut self, request: &Request) -> Result<Done, Refused> {
-        if self.released {
-            return Err(Refused::Released);
+    fn view(&self, runner: &Runner) -> FleetView {
+        let mut fleet = runner.fleet.show(&runner.view());
+        for (number, group) in fleet.groups.iter_mut().enumerate() {
+            group.kept = self.lanes.kept(&runner.group_name(number));
         }
-        let number = self.runners.iter().position(|runner| runner.name() == request.upstream);
-        let number = number.ok_or(Refused::NoFailover)?;
-        let runner = &self.runners[number];
-        let view = runner.view();
-        let answer = runner.fleet.weigh(&request.ask, &view).map_err(Refused::Refusal)?;
-        let mut done = self.describe(number, &answer);
-        if request.dry_run {
-            return Ok(done);
-        }
-        let first = self.runners[number].fleet.epoch() + 1;
-        let acts = self.runners[number].fleet.carry_out(&answer, &request.by, &request.why, &view);
-        self.carry_out(number, acts);
-        self.sync("what an operator asked for");
-        // Whoever is told that it is done sees it done.
-        self.show();
-        if let Answer::Moves(moves) = &answer {
-            let fleet = self.runners[number].fleet.show(&self.runners[number].view());
-            for ((moving, Move { group, .. }), epoch) in done.moves.iter_mut().zip(moves).zip(first..) {
-                moving.epoch = Some(epoch);
-                moving.done = fleet.groups[*group].active.as_ref() == Some(&moving.to);
-            }
-        }
-        Ok(done)
+        fleet
     }
 
-    fn describe(&self, number: usize, answer: &Answer) -> Done {
-        let runner = &self.runners[number];
-        let plan = runner.fleet.plan();
-        let name = |master: usize| plan.masters[master].name.clone();
-        match answer {
-            Answer::Moves(moves) => {
-                let moving = |it: &Move| Moving {
-                    accounts: plan.groups[it.group].accounts.clone(),
-                    from: it.from.map(name),
-                    to: name(it.to),
-                    pins: it.from.map_or(0, |from| runner.pinned_at(from)) as u64,
-                    epoch: None,
-                    done: false,
-                };
-                Done { moves: moves.iter().map(moving).collect(), resets: Vec::new() }
-            }
-            Answer::Resets(masters) => {
-                Done { moves: Vec::new(), resets: masters.iter().map(|master| name(*master)).collect() }
-            }
-        }
-    }
-
-    fn show(&self) {
-        let fleets = self.runners.iter().map(|runner| runner.fleet.show(&runner.view())).collect();
+    pub(super) fn show(&self) {
+        let fleets = self.runners.iter().map(|runner| self.view(runner)).collect();
         let mut shared = lock(&self.shared);
         shared.fleets = fleets;
         shared.journal_failed = self.journal_failed;
-    }
-
-    /// Has every counter there from the beginning: an increase from nothing at all is seen by nobody.
-    fn count_from_nothing(&self, number: usize) {
-        let (plan, cold) = (self.runners[number].fleet.plan(), &self.telemetry.cold);
-        for outcome in ["completed", "undone", "stuck"] {
-            cold.counter(&names::FAILOVERS, &[&plan.upstream, outcome]).increment(0);
-        }
-        for master in &plan.masters {
-            for outcome in ["recovered", "failed", "given-up"] {
-                cold.counter(&names::RECOVERY_ATTEMPTS, &[&plan.upstream, &master.name, outcome]).increment(0);
-            }
-        }
-    }
-
-    /// Counts it, and tells it to the log and to whoever listens.
-    fn tell(&self, number: usize, told: &Told) {
-        let runner = &self.runners[number];
-        let (plan, cold) = (runner.fleet.plan(), &self.telemetry.cold);
-        let upstream = &*plan.upstream;
-        let counted = |outcome| cold.counter(&names::FAILOVERS, &[upstream, outcome]).increment(1);
-        let event = match told {
-            Told::Begun { epoch } => self.about(Kind::FailoverBegun, Severity::Warning, upstream, *epoch, "begins"),
-            Told::Completed { epoch, micros } => {
-                counted("completed");
-                cold.histogram(&names::FAILOVER_DURATION, &[upstream]).record(*micros as f64 / 1e6);
-                self.about(Kind::FailoverCompleted, Severity::Warning, upstream, *epoch, "has completed")
-            }
-            Told::Undone { epoch, .. } => {
-                counted("undone");
-                self.about(Kind::FailoverUndone, Severity::Warning, upstream, *epoch, "is undone")
-            }
-            Told::Stuck { group, why } => {
-                counted("stuck");
-                let group = plan.groups.get(*group).map_or("", |group| &group.name);
-                let account = if group.is_empty() { String::new() } else { format!(" account {group} of") };
-                let message = format!("nobody serves{account} upstream {upstream}: {why}");
-                let detail = json!({ "account": group, "why": why });
-                Event::new(Kind::FailoverStuck, Severity::Critical, message).detail(detail)
-            }
-            Told::Unstuck { .. } => return,
-            Told::Recovery { master, ended } => {
-                let master = &*plan.masters[*master].name;
-                let (word, severity, what) = match ended {
-                    Ended::Recovered => ("recovered", Severity::Info, "is back, and on trial"),
-                    Ended::Failed => ("failed", Severity::Warning, "did not come back in time, or not for long"),
-                    Ended::GivenUp => {
-                        ("given-up", Severity::Critical, "failed too often, and stays out until `baton ctl reset`")
-                    }
-                };
-                cold.counter(&names::RECOVERY_ATTEMPTS, &[upstream, master, word]).increment(1);
-                let event = Event::new(Kind::MasterRecovery, severity, format!("master {master} of {upstream} {what}"));
-                event.master(master).detail(json!({ "outcome": word }))
-            }
-        };
-        match event.severity {
-            Severity::Critical => tracing::error!("{}", event.message),
-            Severity::Warning => tracing::warn!("{}", event.message),
-            Severity::Info => tracing::info!("{}", event.message),
-        }
-        self.events.publish(event.upstream(upstream));
-    }
-
-    /// What a failover is about, as far as it has come.
-    fn about(&self, kind: Kind, severity: Severity, upstream: &str, epoch: u32, what: &str) -> Event {
-        let shared = lock(&self.shared);
-        let found = shared.past.failovers().rev().find(|it| it.upstream == upstream && it.epoch == epoch);
-        let title = format!("upstream {upstream}: failover {epoch} {what}");
-        let Some(it) = found else { return Event::new(kind, severity, title) };
-        let part = |before: &str, name: Option<&String>| name.map_or_else(String::new, |it| format!(" {before} {it}"));
-        let account = Some(&it.group).filter(|group| !group.is_empty());
-        let (from, to) = (part("from", it.from.as_ref()), part("to", it.to.as_ref()));
-        let why = if it.why.is_empty() { String::new() } else { format!("; {}", it.why) };
-        let message = format!("{title}{from}{to}{}: {}{why}", part("for account", account), it.cause);
-        let detail = json!({
-            "epoch": epoch,
-            "account": it.group,
-            "manner": it.manner.word(),
-            "from": it.from,
-            "to": it.to,
-            "cause": it.cause,
-            "by": it.by,
-            "why": it.why,
-            "duration_ms": it.micros.map(|micros| micros as f64 / 1e3),
-        });
-        Event::new(kind, severity, message).detail(detail)
     }
 }

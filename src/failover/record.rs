@@ -41,7 +41,18 @@ pub enum What {
     /// Nobody can take over, for now.
     Stuck { epoch: u32, why: String },
     /// The master owns the group from here on.
-    Committed { epoch: u32, group: String, to: String, held: bool, micros: u64, pins: Option<Moved>, steps: Vec<Took> },
+    Committed {
+        epoch: u32,
+        group: String,
+        to: String,
+        held: bool,
+        micros: u64,
+        pins: Option<Moved>,
+        /// What the master was given of its own kind of state.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given: Option<Given>,
+        steps: Vec<Took>,
+    },
     /// The last conversation has left the owner from before.
     Left { epoch: u32, micros: u64 },
     /// Nothing has changed.
@@ -72,6 +83,18 @@ pub struct Moved {
     pub count: u64,
     /// Their keys, combined by exclusive or.
     pub checksum: u64,
+}
+
+/// A state that the next owner was given, and answered for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    pub bytes: u64,
+    /// In hexadecimal digits.
+    pub sha256: String,
+    /// The master that it comes from.
+    pub from: String,
+    /// When that gave it, in milliseconds since 1970.
+    pub taken: UnixMillis,
 }
 
 /// How long a step took.
@@ -127,6 +150,8 @@ pub struct Failover {
     /// Until the last conversation had left.
     pub left_micros: Option<u64>,
     pub pins: Option<Moved>,
+    /// What the new owner was given; none without hooks.
+    pub given: Option<Given>,
     pub steps: Vec<Took>,
     /// Masters that could not take over, and why.
     pub passed: Vec<(String, String)>,
@@ -170,6 +195,7 @@ impl Past {
                     micros: None,
                     left_micros: None,
                     pins: None,
+                    given: None,
                     steps: Vec::new(),
                     passed: Vec::new(),
                 });
@@ -177,7 +203,7 @@ impl Past {
                     self.failovers.pop_front();
                 }
             }
-            What::Committed { epoch, group, to, held, micros, pins, steps } => {
+            What::Committed { epoch, group, to, held, micros, pins, given, steps } => {
                 known.fenced.remove(to);
                 known.epoch = known.epoch.max(*epoch);
                 known.groups.insert(group.clone(), PastGroup { owner: Some(to.clone()), held: *held });
@@ -185,6 +211,7 @@ impl Past {
                 (failover.to, failover.micros, failover.pins) = (Some(to.clone()), Some(*micros), *pins);
                 (failover.state, failover.why) = (State::Completed, String::new());
                 failover.steps.clone_from(steps);
+                failover.given.clone_from(given);
             }
             What::Undone { epoch, why } => {
                 let Some(failover) = find(&mut self.failovers, &record.upstream, *epoch) else { return };
@@ -363,6 +390,7 @@ mod tests {
             held: false,
             micros: 5,
             pins: None,
+            given: None,
             steps: Vec::new(),
         })
     }
@@ -409,6 +437,7 @@ mod tests {
             held: true,
             micros: 5,
             pins: moved,
+            given: None,
             steps: vec![step],
         });
         let line = serde_json::to_string(&record).unwrap();
@@ -444,6 +473,7 @@ mod tests {
                 held,
                 micros: 1,
                 pins: None,
+                given: None,
                 steps: Vec::new()
             }),
             (0..9_u32).prop_map(|epoch| What::Undone { epoch, why: String::new() }),

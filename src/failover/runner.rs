@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fleet::{Act, Fleet, Moment, Plan, PlannedGroup, PlannedMaster, Rules, Step, View};
+use super::fleet::{Act, Brought, Fleet, Handing, Moment, Plan, PlannedGroup, PlannedMaster, Rules, Step, View};
+use super::hooks::call::Target;
+use super::hooks::lanes::Member;
+use super::hooks::work::Order;
 use super::plan::Facts;
 use super::record::{Moved, Past};
 use super::recovery;
 use crate::balance::accounts::EVERY;
 use crate::balance::affinity::{MasterId, Pins};
 use crate::clock;
-use crate::config::model::{Failback, Failover};
+use crate::config::model::{Failback, Failover, Hooks};
 use crate::snapshot::Upstream;
 use crate::upstream::admission::Role;
 use crate::upstream::owner::Holders;
@@ -41,7 +44,7 @@ struct Taken {
 /// What the configuration says of an upstream; `None` where it has no failover.
 fn plan(upstream: &Upstream) -> Option<Plan> {
     let settings = &upstream.settings;
-    let Failover { mode: _, deadline, failback, stable_after, recovery, hooks: _ } = settings.failover.as_ref()?;
+    let Failover { mode: _, deadline, failback, stable_after, recovery, hooks } = settings.failover.as_ref()?;
     let names = |position: usize| &settings.masters[position].accounts;
     let group = |group: &crate::upstream::owners::Group| PlannedGroup {
         name: group.name.to_string(),
@@ -62,6 +65,7 @@ fn plan(upstream: &Upstream) -> Option<Plan> {
         rules: Rules {
             deadline: clock::micros(*deadline),
             fails_back: *failback == Failback::Automatic,
+            hooks: hooks.is_some(),
             recovery: recovery::Rules {
                 timeout: clock::micros(recovery.timeout),
                 max_attempts: recovery.max_attempts,
@@ -140,18 +144,18 @@ impl Runner {
         }
     }
 
-    /// Carries out a step that may fail; [`Step::Sync`] is not for here.
-    pub(super) fn step(&mut self, group: usize, step: &Step) -> Result<Option<Moved>, String> {
+    /// Carries out a step that may fail and is done at once. [`Step::Sync`] and those that call hooks are not for here.
+    pub(super) fn step(&mut self, group: usize, step: &Step) -> Result<Brought, String> {
         match step {
-            Step::Sync => Ok(None),
+            Step::Sync | Step::Give(_) | Step::TakeBack(_) => Ok(Brought::default()),
             Step::Pins { from, to } => {
                 let Some(Taken { from: from_id, to: to_id, hashes, all }) = self.move_pins(*from, *to) else {
-                    return Ok(None);
+                    return Ok(Brought::default());
                 };
                 let moved = self.verify(from_id, to_id, &hashes);
                 self.moved.insert(group, (from_id, to_id.unwrap_or(from_id), hashes));
                 if all {
-                    moved.map(Some)
+                    moved.map(|moved| Brought { pins: Some(moved), given: None })
                 } else {
                     Err(format!("pins kept coming to {}", self.fleet.plan().masters[*from].name))
                 }
@@ -163,9 +167,50 @@ impl Runner {
                         pins.set_instead(hash, to, from, now);
                     });
                 }
-                Ok(None)
+                Ok(Brought::default())
             }
         }
+    }
+
+    /// What masters own themselves, if they have hooks for it.
+    pub(super) fn hooks(&self) -> Option<&Hooks> {
+        self.upstream.settings.failover.as_ref()?.hooks.as_ref()
+    }
+
+    /// The names of a group among all of all upstreams.
+    pub(super) fn group_name(&self, group: usize) -> (String, String) {
+        let planned = self.fleet.plan().groups.get(group);
+        (self.name().to_owned(), planned.map_or_else(String::new, |planned| planned.name.clone()))
+    }
+
+    /// What the masters' hooks are called for.
+    pub(super) fn order(&self, handing: &Handing) -> Option<Order> {
+        let Handing { from, whole, to, epoch, until } = *handing;
+        let from = from.and_then(|from| self.target(from));
+        Some(Order { from, whole, to: self.target(to)?, epoch, until })
+    }
+
+    /// A group's owner and its other members, where it does not change hands.
+    pub(super) fn settled(&self, group: usize, view: &View) -> Option<(Member, Vec<Member>)> {
+        let owner = self.fleet.settled(group)?;
+        let member = |position: usize| {
+            let is_well = view.masters.get(position)?.fit().is_ok();
+            Some(Member { target: self.target(position)?, is_well })
+        };
+        let members = self.fleet.plan().groups.get(group)?.members.iter().map(|(position, _)| *position);
+        let others = members.filter(|position| *position != owner).filter_map(member).collect();
+        Some((member(owner)?, others))
+    }
+
+    fn target(&self, position: usize) -> Option<Target> {
+        let Upstream { settings, masters, tls, .. } = &*self.upstream;
+        Some(Target {
+            name: settings.masters.get(position)?.name.clone(),
+            master: masters.get(position)?.clone(),
+            tls: tls.get(position)?.clone(),
+            protocol: settings.protocol,
+            proxy_protocol: settings.proxy_protocol,
+        })
     }
 
     /// Takes a master's pins away, and gives them to another one where that is given; `None` where nothing is pinned.

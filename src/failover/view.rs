@@ -2,6 +2,7 @@
 
 use super::fleet::{Fleet, Phase, View};
 use super::plan::Unfit;
+use super::record::Given;
 use super::recovery::Recovery;
 
 /// One upstream.
@@ -30,6 +31,17 @@ pub struct GroupView {
     pub standbys: usize,
     /// An operator chose the owner.
     pub held: bool,
+    /// What the owner owns itself, as it is kept for the next one; none without hooks.
+    pub kept: Option<KeptState>,
+}
+
+/// A master's own state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptState {
+    /// None where there is no state yet.
+    pub given: Option<Given>,
+    /// Why there is no newer one; empty while all is well.
+    pub problem: String,
 }
 
 /// How a group stands.
@@ -73,7 +85,8 @@ impl Fleet {
             let unserved = |unfit: Unfit| !matches!(unfit, Unfit::Ejected | Unfit::Suspect);
             let state = match &group.phase {
                 Phase::Seeking(operation) if operation.stuck => GroupState::Stuck,
-                Phase::Handing(_) | Phase::Seeking(_) => GroupState::HandingOver,
+                Phase::Handing(operation) if operation.stuck => GroupState::Stuck,
+                Phase::Handing(_) | Phase::Seeking(_) | Phase::Emptying(_) => GroupState::HandingOver,
                 Phase::Leaving(_) => GroupState::Leaving,
                 Phase::Steady if group.hopeless && self.owner_fit(number, view).is_err_and(unserved) => {
                     GroupState::Stuck
@@ -93,6 +106,7 @@ impl Fleet {
                 cause,
                 standbys: self.standbys(number, view),
                 held: group.held,
+                kept: None,
             }
         });
         let member = |recovery: Recovery| match recovery {

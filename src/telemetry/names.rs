@@ -161,6 +161,8 @@ metrics! {
         "Masters that could take over now, where there are the fewest.";
     FAILOVER_JOURNAL_FAILED = Gauge "baton_failover_journal_failed" []
         "1 while failovers cannot be written down, so that a restart would not know of the last ones, else 0.";
+    HOOK_CALLS = Counter "baton_hook_calls_total" ["upstream", "hook", "outcome"]
+        "Hooks of masters that were called (export, import, activate, deactivate): answered, or failed, which includes wrong digests.";
     RECOVERY_ATTEMPTS = Counter "baton_recovery_attempts_total" ["upstream", "master", "outcome"]
         "Attempts of failed masters to come back: recovered, failed, or given-up after the last one.";
 

@@ -147,6 +147,7 @@ impl Line {
             "trends",
             "sla",
             "alerts.json",
+            "hooks",
             "generations",
             "spool.lock",
             "spool.reserve",

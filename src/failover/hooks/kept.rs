@@ -64,6 +64,14 @@ impl State {
     }
 }
 
+impl Known {
+    /// Whether this is the same state of the same master, at whatever time it gave it.
+    fn is(&self, state: &State) -> bool {
+        let Label { master, epoch, .. } = &state.label;
+        self.sha256 == state.sha256 && (&self.label.master, &self.label.epoch) == (master, epoch)
+    }
+}
+
 impl Kept {
     /// Of this group; nothing is read yet.
     ///
@@ -89,6 +97,12 @@ impl Kept {
             }
         };
         self.loaded = true;
+        let known = self.known.take();
+        let state = state.map(|state| match known {
+            // It was given again since.
+            Some(known) if known.is(&state) => State { label: known.label, ..state },
+            _ => state,
+        });
         self.known = state.as_ref().map(State::known);
         state
     }
@@ -107,7 +121,11 @@ impl Kept {
     /// The disk did not take it. It is kept in memory.
     pub fn put(&mut self, state: State) -> Result<(), String> {
         self.loaded = true;
+        let is_written = self.unwritten.is_none() && self.known.as_ref().is_some_and(|known| known.is(&state));
         self.known = Some(state.known());
+        if is_written {
+            return Ok(());
+        }
         self.unwritten = None;
         let written = self.write(&state).map_err(|error| format!("{}: {error}", self.path().display()));
         if written.is_err() {

@@ -1,3 +1,4 @@
+mod giving;
 mod rules;
 mod simulation;
 mod world;

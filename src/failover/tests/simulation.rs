@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::world::{SECOND, World, pair, plan, shared_standby};
+use super::world::{SECOND, World, pair, plan, shared_standby, with_hooks};
 use crate::clock::Micros;
 use crate::failover::ask::Ask;
 use crate::failover::fleet::Act;
@@ -46,6 +46,8 @@ impl Play {
             2 => shared_standby(),
             _ => plan(&[&["1"], &["*"], &["2"], &["*"]], &[("1", &[0, 1, 3]), ("2", &[1, 2, 3]), ("*", &[1, 3])], true),
         };
+        // The plans come in fours, and every other four has hooks.
+        let plan = if seed / 4 % 2 == 1 { with_hooks(plan) } else { plan };
         Self {
             world: World::new(plan),
             random: mix(seed),
@@ -72,7 +74,7 @@ impl Play {
     fn disturb(&mut self) {
         let master = self.below(self.world.words.len());
         let word = self.world.words[master];
-        match self.below(16) {
+        match self.below(18) {
             0 | 1 => {
                 self.world.words[master] = word.with_health(Health::Failed);
                 self.world.confirmed[master] = !self.one_in(4);
@@ -97,6 +99,8 @@ impl Play {
             }
             13 => self.ask(&Ask::Failback { account: None }),
             14 => self.ask(&Ask::Reset { master: None }),
+            15 => self.world.hooks_fail = self.one_in(3),
+            16 => self.world.hooks_are_slow = self.one_in(2),
             _ => {}
         }
     }
@@ -188,6 +192,8 @@ impl Play {
                 self.late += 1;
                 continue;
             }
+            let group = (conversation % self.world.cells.len() as u64) as usize;
+            self.world.own[group][master].state += 1;
             let queue = self.stored.entry(conversation).or_default();
             assert_eq!(queue.front(), Some(&sequence), "{sequence} was settled by somebody else");
             queue.pop_front();
@@ -199,6 +205,13 @@ impl Play {
         self.world.now += self.below(longest) as u64;
         self.disturb();
         self.messages();
+        if self.one_in(3) {
+            self.world.tend();
+        }
+        if self.one_in(2) {
+            let acts = self.world.answer_hooks();
+            self.carry_out(acts);
+        }
         let acts = self.world.fleet.look(&self.world.view());
         self.carry_out(acts);
     }
@@ -209,6 +222,7 @@ impl Play {
         }
         // From here on all are well.
         (self.world.disk_fails, self.world.pins_fail) = (false, false);
+        (self.world.hooks_fail, self.world.hooks_are_slow) = (false, false);
         for word in &mut self.world.words {
             *word = word.with_health(Health::Healthy).with_suspect(false).with_ejected(false);
             *word = word.with_operator(OperatorState::Ready);
@@ -225,6 +239,12 @@ impl Play {
                 owner.is_some() && leaving.is_none() && !self.world.hopeless[group],
                 "{group} is left without an owner"
             );
+        }
+        self.world.tend();
+        for (group, (owner, _)) in self.world.cells.iter().enumerate() {
+            let active = |master: &usize| self.world.own[group][*master].active;
+            let active: Vec<usize> = (0..self.world.words.len()).filter(active).collect();
+            assert_eq!(active, owner.iter().copied().collect::<Vec<_>>(), "{group} was told that another one serves");
         }
         assert!(self.stored.values().all(VecDeque::is_empty), "{:?} was acknowledged and is nowhere", self.stored);
         for (conversation, handled) in &self.handled {

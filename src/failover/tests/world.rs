@@ -1,11 +1,13 @@
 //! Masters, cells, pins and a journal as the core sees them, and somebody who carries its acts out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Micros;
-use crate::failover::fleet::{Act, Fleet, Moment, Plan, PlannedGroup, PlannedMaster, Rules, Step, Told, View};
+use crate::failover::fleet::{
+    Act, Brought, Fleet, Handing, Moment, Plan, PlannedGroup, PlannedMaster, Rules, Step, Told, View,
+};
 use crate::failover::plan::Facts;
-use crate::failover::record::{Moved, Past, Record, State, What};
+use crate::failover::record::{Given, Moved, Past, Record, State, What};
 use crate::failover::recovery;
 use crate::upstream::admission::{Admission, Health, Role};
 
@@ -33,10 +35,34 @@ pub struct World {
     pub synced: usize,
     pub disk_fails: bool,
     pub pins_fail: bool,
+    /// Masters' hooks fail, each in the middle of what it does.
+    pub hooks_fail: bool,
+    /// Their answers come when they are asked for.
+    pub hooks_are_slow: bool,
+    answers: Vec<(usize, Result<Brought, String>)>,
+    /// By group and master.
+    pub own: Vec<Vec<Own>>,
+    /// By group.
+    pub kept: Vec<u64>,
     pub told: Vec<Told>,
     /// Who had each group under each epoch, restarts included.
     owners: BTreeMap<(String, u32), String>,
+    /// What was handed over since the start.
+    handed: BTreeSet<(String, u32)>,
     pub masters: Vec<String>,
+}
+
+/// What a master owns of a group, and whether its hooks have told it that it serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Own {
+    pub active: bool,
+    pub state: u64,
+}
+
+/// The same with hooks.
+pub fn with_hooks(mut plan: Plan) -> Plan {
+    plan.rules.hooks = true;
+    plan
 }
 
 /// An upstream whose masters serve these accounts, with priorities in their order.
@@ -47,6 +73,7 @@ pub fn plan(masters: &[&[&str]], groups: &[(&str, &[usize])], fails_back: bool) 
         rules: Rules {
             deadline: 10 * SECOND,
             fails_back,
+            hooks: false,
             recovery: recovery::Rules { timeout: 30 * SECOND, max_attempts: 5, stable_after: 60 * SECOND },
         },
         masters: (0..masters.len())
@@ -99,12 +126,43 @@ impl World {
             synced: 0,
             disk_fails: false,
             pins_fail: false,
+            hooks_fail: false,
+            hooks_are_slow: false,
+            answers: Vec::new(),
+            own: vec![vec![Own { active: true, state: 0 }; masters]; groups],
+            kept: vec![0; groups],
             told: Vec::new(),
             owners: BTreeMap::new(),
+            handed: BTreeSet::new(),
         };
         let acts = world.fleet.adopt(&world.view());
         world.carry_out(acts);
+        world.tend();
         world
+    }
+
+    /// Keeps the states of owners, and tells everybody who serves, as far as they answer.
+    pub fn tend(&mut self) {
+        for group in 0..self.cells.len() {
+            let Some(owner) = self.fleet.settled(group) else { continue };
+            for master in 0..self.words.len() {
+                let is_well = self.view().masters[master].fit().is_ok();
+                if is_well && master != owner {
+                    self.own[group][master].active = false;
+                } else if is_well && std::mem::replace(&mut self.own[group][master].active, true) {
+                    self.kept[group] = self.own[group][master].state;
+                } else if is_well {
+                    self.own[group][master].state = self.kept[group];
+                }
+            }
+        }
+    }
+
+    /// Slow hooks answer now.
+    pub fn answer_hooks(&mut self) -> Vec<Act> {
+        let view = self.view();
+        let answers = std::mem::take(&mut self.answers);
+        answers.into_iter().flat_map(|(group, answer)| self.fleet.done(group, answer, &view)).collect()
     }
 
     pub fn view(&self) -> View {
@@ -124,6 +182,8 @@ impl World {
     /// Lets time pass, and everything happen that is due in it.
     pub fn pass(&mut self, time: Micros) {
         let end = self.now + time;
+        let acts = self.answer_hooks();
+        self.carry_out(acts);
         self.look();
         while let Some(at) = self.fleet.wake_at(self.now).filter(|at| *at <= end) {
             assert!(at > self.now, "nothing was done at {at}, and it is due again");
@@ -173,7 +233,11 @@ impl World {
             Act::Record(record) => self.write(record),
             Act::Do { group, step } => {
                 let outcome = self.step(group, &step);
-                follows = self.fleet.done(group, outcome, &self.view());
+                if self.hooks_are_slow && matches!(step, Step::Give(_) | Step::TakeBack(_)) {
+                    self.answers.push((group, outcome));
+                } else {
+                    follows = self.fleet.done(group, outcome, &self.view());
+                }
             }
             Act::MovePins { from, to } => self.pins.values_mut().filter(|at| **at == from).for_each(|at| *at = to),
             Act::Tell(told) => self.told.push(told),
@@ -182,12 +246,18 @@ impl World {
         follows
     }
 
-    fn step(&mut self, group: usize, step: &Step) -> Result<Option<Moved>, String> {
+    fn step(&mut self, group: usize, step: &Step) -> Result<Brought, String> {
         match step {
             Step::Sync if self.disk_fails => Err("no room".into()),
             Step::Sync => {
                 self.synced = self.journal.len();
-                Ok(None)
+                Ok(Brought::default())
+            }
+            Step::Give(handing) => self.give(group, handing),
+            Step::TakeBack(Handing { from, to, .. }) => {
+                self.own[group][*to].active = false;
+                from.iter().for_each(|from| self.own[group][*from].active = true);
+                Ok(Brought::default())
             }
             Step::Pins { from, to } => {
                 let moved: Vec<u64> =
@@ -201,13 +271,34 @@ impl World {
                 let checksum = moved.iter().fold(0, |sum, conversation| sum ^ conversation);
                 let count = moved.len() as u64;
                 self.moved.insert(group, moved.into_iter().map(|conversation| (conversation, *from)).collect());
-                if self.pins_fail { Err("pins kept coming".into()) } else { Ok(Some(Moved { count, checksum })) }
+                let pins = Some(Moved { count, checksum });
+                if self.pins_fail { Err("pins kept coming".into()) } else { Ok(Brought { pins, given: None }) }
             }
             Step::Unpin => {
                 self.pins.extend(self.moved.remove(&group).unwrap_or_default());
-                Ok(None)
+                Ok(Brought::default())
             }
         }
+    }
+
+    fn give(&mut self, group: usize, Handing { from, whole, to, .. }: &Handing) -> Result<Brought, String> {
+        let own = &mut self.own[group];
+        if let Some(from) = from {
+            if self.hooks_fail && *whole {
+                return Err(format!("{} does not give its state", self.masters[*from]));
+            }
+            self.kept[group] = own[*from].state;
+            own[*from].active = false;
+        }
+        if self.hooks_fail || self.words[*to].health() == Health::Failed {
+            from.iter().for_each(|from| own[*from].active = true);
+            own[*to].active = false;
+            return Err(format!("{} does not import", self.masters[*to]));
+        }
+        own[*to] = Own { active: true, state: self.kept[group] };
+        let from = from.map_or_else(String::new, |from| self.masters[from].clone());
+        let given = Given { bytes: 1, sha256: self.kept[group].to_string(), from, taken: self.now / 1000 };
+        Ok(Brought { pins: None, given: Some(given) })
     }
 
     /// Under one epoch a group has one owner, whatever happens in between.
@@ -224,7 +315,9 @@ impl World {
         };
         let mut words = self.journal.iter().enumerate().rev().filter_map(|(at, it)| Some((at, about(it)?)));
         let Some((at, Some(epoch))) = words.next() else { return };
-        assert!(at < self.synced || self.disk_fails, "{name} changes hands before that is on disk");
+        // An owner that goes on after a failover that came to nothing was handed it before.
+        let is_new = self.handed.insert((name.clone(), epoch));
+        assert!(at < self.synced || self.disk_fails || !is_new, "{name} changes hands before that is on disk");
         if at < self.synced {
             let first = self.owners.entry((name.clone(), epoch)).or_insert_with(|| self.masters[owner].clone());
             assert_eq!(*first, self.masters[owner], "{name} has two owners in epoch {epoch}");
@@ -245,6 +338,9 @@ impl World {
         for (group, (owner, leaving)) in self.cells.iter().enumerate() {
             for master in [owner, leaving].into_iter().flatten() {
                 assert_ne!(self.words[*master].role(), Role::Standby, "{group} is with a standby");
+            }
+            if let (Some(owner), true) = (owner, self.fleet.plan().rules.hooks) {
+                assert!(self.own[group][*owner].active, "{} owns {group}, and was not told", self.masters[*owner]);
             }
         }
     }
@@ -289,8 +385,13 @@ impl World {
         self.hopeless.fill(false);
         self.has_left.fill(true);
         self.moved.clear();
+        self.answers.clear();
+        self.handed.clear();
+        // Nobody knows what masters were told, until they are told again.
+        self.own.iter_mut().flatten().for_each(|own| own.active = true);
         self.fleet = Fleet::new(plan, &self.past);
         let acts = self.fleet.adopt(&self.view());
         self.carry_out(acts);
+        self.tend();
     }
 }
