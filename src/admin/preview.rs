@@ -116,7 +116,7 @@ mod tests {
     fn group(active: Option<&str>, standbys: u64, accounts: &[&str]) -> OwnedView {
         let accounts = accounts.iter().map(|it| (*it).to_owned()).collect();
         let (state, cause, active) = ("steady".to_owned(), String::new(), active.map(str::to_owned));
-        OwnedView { accounts, active, leaving: None, state, cause, standbys, held: false }
+        OwnedView { accounts, active, leaving: None, state, cause, standbys, held: false, kept: None }
     }
 
     fn said(upstream: &UpstreamView, to: OperatorState) -> String {

@@ -29,6 +29,7 @@ mod h2_hostile;
 mod h2_rules;
 mod h2_to_masters;
 mod handshakes;
+mod hooks;
 mod hostile;
 mod kept;
 mod limits;

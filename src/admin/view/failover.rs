@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::failover::orchestrator::{Done, Moving};
-use crate::failover::record::Failover;
+use crate::failover::record::{Failover, Given};
 use crate::failover::view::{FleetView, GroupView, MemberView};
 
 /// How an upstream's failover stands.
@@ -32,6 +32,30 @@ pub struct OwnedView {
     pub standbys: u64,
     /// An operator chose the active master: automatic failback leaves it.
     pub held: bool,
+    /// What is kept of the active master's own state; none without `failover.hooks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptView>,
+}
+
+/// What is kept of a master's own state, for the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeptView {
+    /// None where no master has given one yet.
+    pub state: Option<StateView>,
+    /// Why there is no newer one; empty while all is well.
+    pub problem: String,
+}
+
+/// A master's own state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateView {
+    pub bytes: u64,
+    /// In hexadecimal digits.
+    pub sha256: String,
+    /// The master that gave it.
+    pub from: String,
+    /// When it did, in milliseconds since 1970.
+    pub taken: u64,
 }
 
 /// A master's ways back after failures.
@@ -142,6 +166,10 @@ pub struct FailoverView {
     pub pins: Option<u64>,
     /// Their keys, combined by exclusive or, in hexadecimal digits.
     pub pins_checksum: Option<String>,
+    /// The state that the new master was given and answered for; none without `failover.hooks`.
+    pub given: Option<StateView>,
+    /// What its hooks took, export, import and activation.
+    pub given_ms: Option<f64>,
     pub steps: Vec<StepView>,
     /// Masters that could not take over.
     pub passed: Vec<PassedView>,
@@ -181,8 +209,18 @@ impl FailoverStatus {
             cause: group.cause.clone(),
             standbys: group.standbys as u64,
             held: group.held,
+            kept: group
+                .kept
+                .as_ref()
+                .map(|kept| KeptView { state: kept.given.clone().map(StateView::from), problem: kept.problem.clone() }),
         };
         Self { mode: mode.to_owned(), groups: fleet.groups.iter().map(group).collect() }
+    }
+}
+
+impl From<Given> for StateView {
+    fn from(Given { bytes, sha256, from, taken }: Given) -> Self {
+        Self { bytes, sha256, from, taken }
     }
 }
 
@@ -204,6 +242,7 @@ impl FailoverAnswer {
 impl From<Failover> for FailoverView {
     fn from(it: Failover) -> Self {
         let ms = |micros: u64| micros as f64 / 1000.0;
+        let giving = it.steps.iter().rfind(|took| took.step == "state").map(|took| ms(took.micros));
         Self {
             upstream: it.upstream,
             epoch: it.epoch,
@@ -220,6 +259,8 @@ impl From<Failover> for FailoverView {
             left_ms: it.left_micros.map(ms),
             pins: it.pins.map(|pins| pins.count),
             pins_checksum: it.pins.map(|pins| format!("{:016x}", pins.checksum)),
+            given: it.given.map(StateView::from),
+            given_ms: giving,
             steps: it.steps.into_iter().map(|took| StepView { step: took.step, ms: ms(took.micros) }).collect(),
             passed: it.passed.into_iter().map(|(master, why)| PassedView { master, why }).collect(),
         }

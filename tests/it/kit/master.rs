@@ -12,6 +12,7 @@ pub struct Master {
     pub name: String,
     pub address: SocketAddr,
     process: Process,
+    arguments: Vec<String>,
 }
 
 /// Masters with these names.
@@ -25,14 +26,22 @@ pub async fn masters<const N: usize>(names: [&str; N]) -> [Master; N] {
 
 impl Master {
     pub async fn start(name: &str) -> Self {
-        Self::start_at(name, "127.0.0.1:0").await
+        Self::start_with(name, &[]).await
     }
 
-    async fn start_at(name: &str, listen: &str) -> Self {
-        let mut process = Process::start(name, &["sample-master", "--listen", listen, "--name", name]);
+    /// With further arguments, also when it is started again.
+    pub async fn start_with(name: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self::start_at(name, "127.0.0.1:0", arguments).await
+    }
+
+    async fn start_at(name: &str, listen: &str, arguments: Vec<String>) -> Self {
+        let mut all = vec!["sample-master", "--listen", listen, "--name", name];
+        all.extend(arguments.iter().map(String::as_str));
+        let mut process = Process::start(name, &all);
         let address =
             process.line("listening on ADDRESS", |line| line.strip_prefix("listening on ")?.parse().ok()).await;
-        Self { name: name.to_owned(), address, process }
+        Self { name: name.to_owned(), address, process, arguments }
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -42,7 +51,8 @@ impl Master {
     /// A new process at the address of the killed one.
     pub async fn restart_dead(&mut self) {
         assert!(!self.process.running(), "{} still runs", self.name);
-        *self = Self::start_at(&self.name.clone(), &self.address.to_string()).await;
+        let arguments = std::mem::take(&mut self.arguments);
+        *self = Self::start_at(&self.name.clone(), &self.address.to_string(), arguments).await;
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -55,6 +65,13 @@ impl Master {
     pub async fn fault(&self, faults: &str) {
         let (status, body) = client::post(self.address, "/fault", faults).await.expect("the master takes a fault");
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    }
+
+    /// What it owns itself, where accounts are not told apart.
+    pub async fn own(&self) -> serde_json::Value {
+        let (_, body) = client::get(self.address, "/seen").await.expect("the master tells what it has seen");
+        let mut json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        json["own"][""].take()
     }
 
     /// What it got.
