@@ -445,6 +445,12 @@ mod tests {
         assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
     }
 
+    #[test]
+    fn what_a_version_without_hooks_has_written_is_still_read() {
+        let line = r#"{"at":7,"upstream":"bots","kind":"committed","epoch":1,"group":"","to":"b","held":false,"micros":5,"pins":null,"steps":[]}"#;
+        assert_eq!(serde_json::from_str::<Record>(line).unwrap(), committed(1, "b"));
+    }
+
     fn any_what() -> impl Strategy<Value = What> {
         let name = || prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned);
         let group = || prop::sample::select(vec!["", "1"]).prop_map(str::to_owned);

@@ -17,7 +17,7 @@ use crate::config::model::{Failback, Failover, Hooks};
 use crate::snapshot::Upstream;
 use crate::upstream::admission::Role;
 use crate::upstream::owner::Holders;
-use crate::upstream::owners::Owners;
+use crate::upstream::owners::{Group, Owners};
 
 /// How often pins are looked for that came to a master while others were taken from it.
 const LOOKS: usize = 3;
@@ -46,7 +46,7 @@ fn plan(upstream: &Upstream) -> Option<Plan> {
     let settings = &upstream.settings;
     let Failover { mode: _, deadline, failback, stable_after, recovery, hooks } = settings.failover.as_ref()?;
     let names = |position: usize| &settings.masters[position].accounts;
-    let group = |group: &crate::upstream::owners::Group| PlannedGroup {
+    let group = |group: &Group| PlannedGroup {
         name: group.name.to_string(),
         accounts: group.accounts.iter().map(|account| account.to_string()).collect(),
         members: group
@@ -107,8 +107,26 @@ impl Runner {
         View {
             moment: Moment { now: clock::now(), today: clock::unix_millis() },
             masters: self.upstream.masters.iter().map(facts).collect(),
-            has_left: groups.map(|group| group.owner.holders().leaving.is_none() || group.owner.close()).collect(),
+            has_left: groups.map(|group| self.has_left(group)).collect(),
         }
+    }
+
+    /// Whether nothing of a group is under way at who leaves it.
+    fn has_left(&self, group: &Group) -> bool {
+        let Holders { owner, leaving } = group.owner.holders();
+        let Some(leaving) = leaving else { return true };
+        if !group.owner.close() {
+            return false;
+        }
+        // What belongs to no conversation is not counted by group. It matters where the state goes over, and nobody owns it meanwhile.
+        let serves = |other: &Group| {
+            let Holders { owner, leaving: left } = other.owner.holders();
+            other.name != group.name && [owner, left].contains(&Some(leaving))
+        };
+        let leaving_master = self.upstream.masters.iter().find(|master| master.id() == leaving);
+        owner.is_some()
+            || self.upstream.owners.iter().flat_map(Owners::groups).any(serves)
+            || leaving_master.is_none_or(|master| master.permits().in_flight() == 0)
     }
 
     /// Carries out what cannot fail and concerns this upstream alone.

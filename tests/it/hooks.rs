@@ -49,6 +49,7 @@ fn config(masters: &[Master], timeout: &str) -> Config {
         .enumerate()
         .fold(Config::empty(), named)
         .route("whatsapp: { provider: cloud-api, app_secret: \"s3cret\" }")
+        .routes("  - { name: plain, match: { path_prefix: /slow }, upstream: bots }")
         .upstream(PROBES)
         .upstream("affinity: { key: conversation }")
         .upstream(&failover)
@@ -221,6 +222,21 @@ async fn a_planned_failover_loses_nothing_of_the_state_and_no_message() {
 }
 
 #[tokio::test]
+async fn a_planned_failover_waits_for_what_is_under_way_whatever_it_belongs_to() {
+    let _machine = among_others().await;
+    let masters = masters(["a", "b"]).await;
+    let baton = started(&masters, "2s").await;
+    masters[0].fault(r#"{"delay_ms":1500}"#).await;
+    let address = baton.address();
+    // No webhook, and so of no conversation.
+    let slow = tokio::spawn(async move { client::get(address, "/slow").await.unwrap().0 });
+    eventually("the request is under way", async || (baton.master("a").await["in_flight"] == 1).then_some(())).await;
+    assert_eq!(ask(&baton, "failover").await["moves"][0]["done"], true);
+    assert!(slow.is_finished(), "the state went over before the request had ended");
+    assert_eq!(slow.await.unwrap(), 200);
+}
+
+#[tokio::test]
 async fn a_planned_failover_whose_state_is_not_taken_leaves_the_owner() {
     let _machine = among_others().await;
     let masters = masters(["a", "b"]).await;
@@ -295,4 +311,57 @@ async fn a_master_that_hung_hears_that_another_one_serves_when_it_goes_on() {
     masters[0].signal(Signal::CONT);
     until_passive(&masters[0]).await;
     assert_eq!(masters[1].own().await["active"], true);
+}
+
+#[tokio::test]
+async fn hooks_are_called_over_http2_where_the_master_speaks_that() {
+    let _machine = among_others().await;
+    let mut masters = Vec::new();
+    for name in ["a", "b"] {
+        masters.push(Master::start_with(name, &["--hook-secret", SECRET, "--http2"]).await);
+    }
+    let baton = Baton::start(&config(&masters, "2s").upstream("protocol: http2")).await;
+    eventually("a state is kept", async || {
+        let status = baton.status().await;
+        (status["upstreams"][0]["failover"]["groups"][0]["kept"]["state"]["from"] == "a").then_some(())
+    })
+    .await;
+    masters[0].kill().await;
+    until_owner(&baton, "b").await;
+    assert_eq!(last(&baton).await["given"]["sha256"], sha256(br#"{"handled":0}"#));
+}
+
+#[tokio::test]
+async fn a_state_that_is_too_large_or_does_not_fit_its_digest_leaves_the_one_before() {
+    let _machine = among_others().await;
+    let mut masters = masters(["a", "b"]).await;
+    let baton = started(&masters, "2s").await;
+    send(&baton, 20).await;
+    let count = handled(&masters[0]).await;
+    until_kept(&baton, count).await;
+    for fault in ["export-large", "export-lies", "export-500"] {
+        masters[0].fault(&json!({ "hook": fault }).to_string()).await;
+        let problem = eventually("it is said that no newer state is kept", async || {
+            let status = baton.status().await;
+            let problem = status["upstreams"][0]["failover"]["groups"][0]["kept"]["problem"].as_str()?.to_owned();
+            (!problem.is_empty()).then_some(problem)
+        })
+        .await;
+        let expected = match fault {
+            "export-large" => "a does not give its state: its state is larger than 16MiB (hooks.max_bytes)",
+            "export-lies" => "a does not give its state: its digest is not that of its state",
+            _ => "a does not give its state: status 500",
+        };
+        assert_eq!(problem, expected);
+        masters[0].fault("{}").await;
+        eventually("a newer state is kept again", async || {
+            let status = baton.status().await;
+            (status["upstreams"][0]["failover"]["groups"][0]["kept"]["problem"] == "").then_some(())
+        })
+        .await;
+    }
+    masters[0].fault(r#"{"hook":"export-lies"}"#).await;
+    masters[0].kill().await;
+    until_owner(&baton, "b").await;
+    assert_eq!(handled(&masters[1]).await, count);
 }

@@ -218,7 +218,7 @@ impl Lanes {
         };
         let owed: Vec<Target> = others.into_iter().filter(is_owed).map(|member| member.target).collect();
         let is_paused = lane.began.is_some_and(|began| now < began.saturating_add(PAUSE));
-        if lane.task.is_some() || is_paused || !(is_due || !owed.is_empty()) {
+        if lane.task.is_some() || is_paused || (!is_due && owed.is_empty()) {
             return;
         }
         if !is_well && owed.is_empty() {

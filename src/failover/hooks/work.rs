@@ -119,7 +119,11 @@ impl Group {
                     self.undo(None, silenced, *epoch).await;
                     return Err(why);
                 }
-                Err(why) => tracing::warn!("upstream {}: {why}; what was kept goes over", self.caller.upstream),
+                Err(why) => {
+                    tracing::warn!("upstream {}: {why}; what was kept goes over", self.caller.upstream);
+                    // It may hear that all the same. If not, it is told when it is well.
+                    let _ = self.deactivate(from, *epoch, UNDO.min(self.caller.hooks.timeout)).await;
+                }
             }
         }
         let given = self.fill(to, *epoch, *until, &mut kept).await;
