@@ -32,6 +32,7 @@ pub mod server;
 pub mod sla;
 pub mod snapshot;
 pub mod spool;
+pub mod state_file;
 pub mod sync;
 pub mod telemetry;
 pub mod tls;

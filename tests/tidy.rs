@@ -99,6 +99,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sla",
             "snapshot",
             "spool",
+            "state_file",
             "telemetry",
             "tls",
             "upstream",

@@ -1,16 +1,15 @@
 //! Alerts: what is wrong, since when, who looks after it, and whom it was told to.
 //!
 //! ```text
-//! monitor's numbers ──▶ facts ──▶ book: rules ─▶ alerts ─▶ history ──▶ files
+//! monitor's numbers ──▶ facts ──▶ book: rules ─▶ alerts ─▶ history ──▶ a file
 //!                                   ▲ silences, acknowledgements       └──▶ whoever is to be told
 //! ```
 //!
-//! All but `files` is told the time and what is, and does no more than think.
+//! All of it is told the time and what is, and does no more than think; `server/alerts` keeps it.
 
 pub mod alert;
 pub mod book;
 pub mod facts;
-pub mod files;
 pub mod silence;
 pub mod subject;
 pub mod window;

@@ -10,7 +10,6 @@ use super::Control;
 use crate::alerts::alert::Alert;
 use crate::alerts::book::{Change, What};
 use crate::alerts::facts::Facts;
-use crate::alerts::files::Files;
 use crate::alerts::subject::Subject;
 use crate::alerts::window::Windows;
 use crate::config::model::{self, Signal};
@@ -21,8 +20,11 @@ use crate::monitor::observation::{MasterNow, Observation, UpstreamNow};
 use crate::monitor::score;
 use crate::monitor::series::{Key, Pace};
 use crate::spool::store::Full;
+use crate::state_file::StateFile;
 use crate::upstream::admission::{Circuit, Health, OperatorState, Tier};
 
+/// In the state directory: up to 1.2 MB, written when something has changed.
+const FILE: &str = "alerts.json";
 /// Requests in a minute below which a share of errors says little.
 const REQUESTS_MIN: u64 = 20;
 /// Over which what comes and goes is counted, in seconds.
@@ -35,7 +37,7 @@ const NAMED_MAX: usize = 3;
 
 /// What has been seen so far, as far as rules need it, and where alerts are kept.
 pub struct Watchman {
-    files: Files,
+    file: StateFile,
     settings: Arc<crate::snapshot::Snapshot>,
     health: HashMap<Subject, Health>,
     turns: Windows<Subject>,
@@ -50,13 +52,13 @@ impl Watchman {
     /// Takes in what a process before this one has kept.
     pub fn new(control: &Control) -> Self {
         let settings = control.published.load_full();
-        let files = Files::new(&settings.config.state_path);
+        let file = StateFile::new(&settings.config.state_path, FILE, "alerts");
         let mut book = control.alerts.lock();
         book.configure(&settings.config.alerts);
-        book.restore(files.load());
+        book.restore(file.load());
         drop(book);
         Self {
-            files,
+            file,
             settings,
             health: HashMap::new(),
             turns: Windows::over(LONG),
@@ -87,7 +89,7 @@ impl Watchman {
             control.events.publish(event(change));
         }
         if let Some(kept) = kept
-            && !self.files.keep(&kept)
+            && !self.file.keep(&kept)
         {
             control.alerts.lock().not_kept();
         }

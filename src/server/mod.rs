@@ -19,6 +19,7 @@ mod relay;
 mod reload;
 mod sla;
 mod spool;
+mod states;
 mod status;
 mod supervisor;
 mod takeover;
@@ -64,6 +65,7 @@ use crate::upstream::admission::Health;
 use crate::upstream::master::Master;
 use crate::worker::{self, Phase, Supplies, Worker};
 use relay::Relay;
+use states::States;
 use supervisor::Supervisor;
 use takeover::Takeover;
 use upgrade::{Successor, Upgrades};
@@ -215,6 +217,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         Snapshot::build(config, masters_tls, None).numbered(generations.first(&text).0),
     ));
     let snapshot = published.load_full();
+    States::load(&snapshot).restore(&snapshot);
     let (phase, phases) = watch::channel(Phase::Serving);
     let workers = start_workers(&snapshot, &published, &telemetry, &access_log, &phases)?;
     let lanes = workers.iter().map(|worker| worker.lane.clone()).collect();

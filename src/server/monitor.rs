@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::Control;
 use super::alerts::Watchman;
+use super::states::States;
 use crate::clock;
 use crate::config::model::StrategyKind;
 use crate::events::{Next, Reader};
@@ -72,6 +73,7 @@ async fn watch(control: &Control, mut stopping: oneshot::Receiver<()>) {
         ledger.restored(now)
     };
     books.keep(&ended);
+    let mut states = States::load(&control.published.load());
     let mut eyes = Eyes::default();
     let mut news = control.events.read(None);
     loop {
@@ -81,6 +83,7 @@ async fn watch(control: &Control, mut stopping: oneshot::Receiver<()>) {
         // What a process that is being taken down sees is no fault.
         if !control.stopping.load(Ordering::Acquire) {
             watchman.look(control, &seen);
+            states.look(&seen);
         }
         let met = super::sla::seen(&control.published.load(), &seen);
         let ended = control.sla.lock().observe(seen.at / 1000, met);

@@ -125,6 +125,38 @@ async fn a_draining_master_keeps_the_conversations_it_has_and_a_reload_keeps_it_
 }
 
 #[tokio::test]
+async fn what_masters_were_set_to_outlives_a_restart_of_baton() {
+    let _machine = among_others().await;
+    let masters = masters(["a", "b", "c"]).await;
+    let baton = Baton::start(&Config::of(&masters).upstream(PROBES)).await;
+    let token = token(&baton.config_path(), "operator");
+    out(&ctl(&baton, Some(&token), &["maintenance", "a"]).await);
+    out(&ctl(&baton, Some(&token), &["drain", "b"]).await);
+    let kept = baton.directory().join("data/operator-states.json");
+    eventually("it is written", async || {
+        let text = std::fs::read_to_string(&kept).ok()?;
+        (text.contains("maintenance") && text.contains("drain")).then_some(())
+    })
+    .await;
+    let before = masters[0].seen().await.requests;
+    let baton = Baton::start_again(baton.kill().await).await;
+    for (master, state) in [("a", "maintenance"), ("b", "drain"), ("c", "ready")] {
+        assert_eq!(baton.master(master).await["operator_state"], state);
+    }
+    let mut client = Client::connect(baton.address()).await;
+    for _ in 0..10 {
+        assert_eq!(client.get("/").await.master(), "c");
+    }
+    assert_eq!(masters[0].seen().await.requests, before, "nothing came to a, not even a probe");
+    out(&ctl(&baton, Some(&token), &["ready", "a"]).await);
+    baton.until_health("a", "healthy").await;
+    eventually("it is written that nothing is set for a", async || {
+        (!std::fs::read_to_string(&kept).ok()?.contains("maintenance")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_status_is_a_table_for_people_and_a_document_for_programs() {
     let _machine = among_others().await;
     let masters = masters(["dubai-1", "dubai-2"]).await;

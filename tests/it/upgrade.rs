@@ -148,6 +148,7 @@ impl Line {
             "sla",
             "alerts.json",
             "hooks",
+            "operator-states.json",
             "generations",
             "spool.lock",
             "spool.reserve",
