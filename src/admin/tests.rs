@@ -338,6 +338,7 @@ fn every_sample_of_a_scrape_belongs_to_one_family_with_help_and_type() {
     cold.counter(&crate::telemetry::names::ACME_ORDERS, &["bot.example", "issued"]).increment(1);
     cold.counter(&crate::telemetry::names::DELIVERED, &["bots", "delivered"]).increment(1);
     cold.counter(&crate::telemetry::names::EVENT_WEBHOOKS, &["pager", "delivered"]).increment(1);
+    cold.counter(&crate::telemetry::names::ALERT_NOTIFICATIONS, &["ops", "delivered"]).increment(1);
     cold.counter(&crate::telemetry::names::DELIVERY_ATTEMPTS, &["bots", "dubai-1", "delivered"]).increment(1);
     cold.counter(&crate::telemetry::names::FAILOVERS, &["bots", "completed"]).increment(1);
     cold.counter(&crate::telemetry::names::RECOVERY_ATTEMPTS, &["bots", "dubai-1", "failed"]).increment(1);

@@ -88,6 +88,30 @@ impl Alert {
         }
     }
 
+    /// One that is about nothing: it tries whether somebody can be told.
+    #[must_use]
+    pub fn test(receiver: &str, by: &str, now: UnixMillis) -> Self {
+        Self {
+            id: Subject::named(receiver).fingerprint("test"),
+            number: now,
+            rule: "test".to_owned(),
+            upstream: None,
+            master: None,
+            route: None,
+            name: Some(receiver.to_owned()),
+            labels: BTreeMap::new(),
+            severity: Severity::Info,
+            summary: format!("{by} tries whether {receiver} can be told; nothing is wrong"),
+            value: 0.0,
+            threshold: 0.0,
+            raised: now,
+            resolved: None,
+            acknowledged: None,
+            escalated: None,
+            told: BTreeMap::new(),
+        }
+    }
+
     /// What it is about.
     #[must_use]
     pub fn subject(&self) -> Subject {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Acknowledged, Alert};
+use super::alert::{Acknowledged, Alert, Told};
 use super::facts::{Fact, Facts};
 use super::silence::{MATCHERS_MAX, Matcher, Silence};
 use super::subject::Subject;
@@ -100,6 +100,10 @@ impl Book {
         let all = alerts.rules.iter().cloned();
         self.all_rules = all.map(|rule| AlertRule { enabled: alerts.enabled && rule.enabled, ..rule }).collect();
         self.escalation.clone_from(&alerts.escalation);
+        let known = |name: &str| alerts.receivers.iter().any(|receiver| receiver.name == name);
+        for alert in self.open.values_mut().chain(&mut self.ended) {
+            alert.told.retain(|name, _| known(name));
+        }
     }
 
     /// Looks at what is, and gives what has become of alerts.
@@ -272,6 +276,18 @@ impl Book {
         silence.until = now;
         self.changed = true;
         Ok(before)
+    }
+
+    /// Notes what a receiver knows of an alert.
+    pub fn tell(&mut self, number: u64, receiver: &str, told: Told) {
+        let alert = match self.open.get_mut(&number) {
+            Some(open) => Some(open),
+            None => self.ended.iter_mut().rev().find(|alert| alert.number == number),
+        };
+        if let Some(alert) = alert {
+            alert.told.insert(receiver.to_owned(), told);
+            self.changed = true;
+        }
     }
 
     /// Every rule, those that are switched off included.

@@ -8,8 +8,12 @@
 //! All of it is told the time and what is, and does no more than think; `server/alerts` keeps it.
 
 pub mod alert;
+pub mod allowance;
 pub mod book;
 pub mod facts;
+pub mod filter;
+pub mod notices;
+pub mod refresh;
 pub mod silence;
 pub mod subject;
 pub mod window;

@@ -8,6 +8,7 @@ mod destination;
 mod events;
 mod failover;
 mod passage;
+mod receivers;
 mod sla;
 
 use std::collections::BTreeSet;
@@ -82,6 +83,15 @@ pub fn diff(old: &Config, new: &Config) -> Vec<String> {
         |rule| &rule.name,
         |lines, name, old, new| {
             lines.values(name, &alerts::rule(old), &alerts::rule(new));
+        },
+    );
+    lines.items(
+        "alert receiver",
+        &old.alerts.receivers,
+        &new.alerts.receivers,
+        |receiver| &receiver.name,
+        |lines, name, old, new| {
+            lines.values(name, &receivers::receiver(old), &receivers::receiver(new));
         },
     );
     if lines.0.is_empty() && old != new {
@@ -164,7 +174,7 @@ fn globals(config: &Config) -> Values {
         routes: _,
         upstreams: _,
         event_webhooks: _,
-        alerts: Alerts { enabled: alerts_enabled, rules: _, escalation },
+        alerts: Alerts { enabled: alerts_enabled, rules: _, escalation, receivers: _ },
         state_path,
         spool,
         admin: Admin { address, keys, audience },

@@ -10,6 +10,7 @@ mod destination;
 mod events;
 mod failover;
 mod passage;
+mod receivers;
 mod sla;
 
 use super::model::{ClientAddress, DotSegments, RepeatedSlashes, StrategyKind, Strictness};
@@ -27,6 +28,7 @@ pub use destination::{Redirect, Share};
 pub use events::{EventWebhook, Events};
 pub use failover::{Failover, Hooks};
 pub use passage::{Compression, HeaderRules, HeaderSetting, Mirror, Rewrite};
+pub use receivers::Receiver;
 pub use sla::{MaintenanceWindow, Sla};
 
 const KIB: u64 = 1 << 10;

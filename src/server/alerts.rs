@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Control;
 use crate::alerts::alert::Alert;
-use crate::alerts::book::{Change, What};
+use crate::alerts::book::{Change, Kept, What};
 use crate::alerts::facts::Facts;
 use crate::alerts::subject::Subject;
 use crate::alerts::window::Windows;
@@ -44,6 +44,7 @@ pub struct Watchman {
     epochs: Windows<Arc<str>>,
     retries: Windows<Arc<str>>,
     webhooks: Windows<String>,
+    receivers: Windows<String>,
     dead: Windows<()>,
     unwritten: Windows<()>,
 }
@@ -65,6 +66,7 @@ impl Watchman {
             epochs: Windows::over(LONG),
             retries: Windows::over(MINUTE),
             webhooks: Windows::over(LONG),
+            receivers: Windows::over(LONG),
             dead: Windows::over(LONG),
             unwritten: Windows::over(LONG),
         }
@@ -88,6 +90,16 @@ impl Watchman {
         for change in &changes {
             control.events.publish(event(change));
         }
+        self.keep(control, kept);
+    }
+
+    /// Keeps what has changed since the last look, as a process does that ends.
+    pub fn finish(&mut self, control: &Control) {
+        let kept = control.alerts.lock().to_keep();
+        self.keep(control, kept);
+    }
+
+    fn keep(&mut self, control: &Control, kept: Option<Kept>) {
         if let Some(kept) = kept
             && !self.file.keep(&kept)
         {
@@ -133,6 +145,10 @@ impl Watchman {
         for (name, total) in control.webhooks.untold() {
             let untold = self.webhooks.total(&name, second, total) as f64;
             facts.put(Signal::WebhookUntold, Subject::named(&name), untold);
+        }
+        for (name, total) in control.receivers.untold() {
+            let untold = self.receivers.total(&name, second, total) as f64;
+            facts.put(Signal::ReceiverUntold, Subject::named(&name), untold);
         }
         facts
     }
@@ -187,6 +203,7 @@ impl Watchman {
     /// Forgets what is no longer configured.
     fn gone(&mut self, seen: &Observation, config: &model::Config) {
         self.webhooks.keep(|name| config.event_webhooks.iter().any(|webhook| webhook.name == *name));
+        self.receivers.keep(|name| config.alerts.receivers.iter().any(|receiver| receiver.name == *name));
         if seen.upstreams.iter().map(|upstream| upstream.masters.len()).sum::<usize>() == self.health.len() {
             return;
         }

@@ -51,6 +51,7 @@ use crate::listener::bind::{Bound, SocketFile, bind};
 use crate::listener::handover::Role;
 use crate::listener::inherit::Inherited;
 use crate::monitor::Monitor;
+use crate::notify::receivers::Receivers;
 use crate::notify::webhooks::Webhooks;
 use crate::proxy::linger::DRAIN_GRACE;
 use crate::sla::Sla;
@@ -130,6 +131,8 @@ pub(crate) struct Control {
     workers: usize,
     started: Instant,
     stopping: AtomicBool,
+    /// Another process has taken over, and with it what is kept of alerts.
+    upgraded: AtomicBool,
     in_use: Mutex<reload::InUse>,
     generations: Arc<Generations>,
     orders: mpsc::Sender<reload::Ordered>,
@@ -145,6 +148,7 @@ pub(crate) struct Control {
     sla: Arc<Sla>,
     acme: Manager,
     webhooks: Webhooks,
+    receivers: Arc<Receivers>,
     spool: Mutex<Option<spool::Running>>,
     spool_watch: Mutex<observe::SpoolWatch>,
     failover: Arc<Orchestrator>,
@@ -233,6 +237,9 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     acme.update(&snapshot.config);
     let webhooks = Webhooks::new(tokio::runtime::Handle::current(), events.clone(), telemetry.clone());
     webhooks.update(&snapshot.config.event_webhooks);
+    let alerts: Arc<Alerts> = Arc::default();
+    let receivers = Receivers::new(tokio::runtime::Handle::current(), alerts.clone(), telemetry.clone());
+    receivers.update(&snapshot.config.alerts.receivers);
     let audit = Audit::start(&snapshot.config.state_path, takeover.is_some(), events.clone());
     let audit = audit.map_err(|error| format!("cannot start the audit trail: {error}"))?;
     let (orders, ordered) = mpsc::channel(reload::ORDERS_MAX);
@@ -248,6 +255,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         workers: workers.len(),
         started: Instant::now(),
         stopping: AtomicBool::new(false),
+        upgraded: AtomicBool::new(false),
         in_use: Mutex::new(reload::InUse { hash, text: text.into() }),
         generations: Arc::new(generations),
         orders,
@@ -257,10 +265,11 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
         audit: Arc::new(audit),
         events,
         monitor: Arc::default(),
-        alerts: Arc::default(),
+        alerts,
         sla: Arc::default(),
         acme,
         webhooks,
+        receivers: Arc::new(receivers),
         spool: Mutex::default(),
         spool_watch: Mutex::default(),
         failover,
@@ -304,6 +313,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     let end = watch_over(&control, files, signals, ordered, upgrades.until_succeeded(&control, asked)).await;
     if let End::Succeeded(Successor(peer)) = &end {
         control.supervisor.succeeded_by(peer.pid);
+        control.upgraded.store(true, Ordering::Release);
         tracing::info!(pid = peer.pid, "another process serves now");
         // It answers on the same socket.
         control.events.close();
@@ -311,6 +321,8 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     } else {
         control.supervisor.stopping();
     }
+    // Looks at alerts end here too, or are the other process's.
+    control.receivers.stop();
     let patience = match end {
         End::Fast => Duration::ZERO,
         End::Drain | End::Succeeded(_) => control.published.load().config.drain_timeout,
@@ -323,6 +335,7 @@ async fn serve(path: &Path, start: Start, replaces: &Replaces) -> Result<(), Fai
     drop(relay);
     control.events.close();
     control.webhooks.finish(LAST_WORDS).await;
+    control.receivers.finish(LAST_WORDS).await;
     control.audit.release().await;
     stop_admin(&mut admin);
     monitor.stop();

@@ -96,6 +96,9 @@ async fn watch(control: &Control, mut stopping: oneshot::Receiver<()>) {
             () = something_new(&mut news) => tokio::time::sleep(PAUSE.min(rest)).await,
         }
     }
+    if !control.upgraded.load(Ordering::Acquire) {
+        watchman.finish(control);
+    }
     let ended = control.sla.lock().finish();
     books.keep(&ended);
 }

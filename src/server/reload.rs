@@ -299,6 +299,7 @@ impl Control {
         .await;
         self.acme.update(&snapshot.config);
         self.webhooks.update(&snapshot.config.event_webhooks);
+        self.receivers.update(&snapshot.config.alerts.receivers);
         self.keys.store(Arc::new(keys(&snapshot.config)));
         self.published.store(snapshot.clone());
         self.failover.adopt(&snapshot).await;

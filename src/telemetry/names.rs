@@ -209,6 +209,8 @@ metrics! {
         "Events that were told, by kind.";
     EVENT_WEBHOOKS = Counter "baton_event_webhooks_total" ["webhook", "outcome"]
         "Events for webhooks by outcome: delivered, failed (every attempt), or dropped (the webhook was too slow).";
+    ALERT_NOTIFICATIONS = Counter "baton_alert_notifications_total" ["receiver", "outcome"]
+        "Notifications of alerts by outcome: delivered or failed (every attempt); and alerts that were held (over the rate) or dropped.";
     WORKERS = Gauge "baton_workers" []
         "Worker threads.";
     ACCESS_LOG_DROPPED = Counter "baton_access_log_dropped_total" ["reason"]

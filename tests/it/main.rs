@@ -43,6 +43,7 @@ mod passive;
 mod passthrough;
 mod protocol;
 mod proxied;
+mod receivers;
 mod reload;
 mod sla;
 mod smuggling;

@@ -28,7 +28,7 @@ fn rule(name: &str, hold: u64, keep: u64) -> AlertRule {
 
 fn book(rules: &[AlertRule], escalation: Option<Escalation>) -> Book {
     let mut book = Book::default();
-    book.configure(&model::Alerts { enabled: true, rules: rules.to_vec(), escalation });
+    book.configure(&model::Alerts { enabled: true, rules: rules.to_vec(), escalation, receivers: Vec::new() });
     book
 }
 
@@ -81,7 +81,12 @@ fn what_is_no_longer_measured_ends_and_so_does_what_no_rule_is_about() {
     assert_eq!(look(&mut book, 1, None), []);
     assert_eq!(look(&mut book, 3, None), [What::Resolved]);
     look(&mut book, 4, Some(6.0));
-    book.configure(&model::Alerts { enabled: false, rules: vec![rule("errors", 0, 2)], escalation: None });
+    book.configure(&model::Alerts {
+        enabled: false,
+        rules: vec![rule("errors", 0, 2)],
+        escalation: None,
+        receivers: Vec::new(),
+    });
     assert_eq!(look(&mut book, 5, Some(6.0)), [What::Resolved]);
     assert_eq!(look(&mut book, 6, Some(6.0)), []);
 }

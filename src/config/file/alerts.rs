@@ -5,6 +5,7 @@ use super::super::shape::{List, shape};
 use super::super::units::{
     Bool, BuiltinName, LabelName, Name, NameOrAll, Number, SeverityWord, Text, Time, TimeOrZero,
 };
+use super::receivers::Receiver;
 
 shape! {
     /// Alerts: what is wrong, since when, and how much it matters. Rules are looked at each second.
@@ -17,6 +18,8 @@ shape! {
         rules: List<AlertRule> = "[]",
         /// What happens to an alert that nobody acknowledges. Left out, nothing.
         escalation: Option<Escalation>,
+        /// Who is told of alerts.
+        receivers: List<Receiver> = "[]",
     }
 
     /// Changes to a rule that Baton comes with. What is left out stays as it is.

@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use builtin::{BUILTIN, Builtin};
 pub use signal::{Scope, Signal, shown};
 
+use super::Receiver;
 use crate::events::Severity;
 
 /// Rules, and what becomes of alerts.
@@ -20,16 +21,19 @@ pub struct Alerts {
     pub rules: Vec<AlertRule>,
     /// `None`: nobody's silence changes anything.
     pub escalation: Option<Escalation>,
+    /// Their names are unique.
+    pub receivers: Vec<Receiver>,
 }
 
 /// Without the rules that are as Baton comes with them.
 impl fmt::Debug for Alerts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { enabled, rules, escalation } = self;
+        let Self { enabled, rules, escalation, receivers } = self;
         let untouched = |rule: &&AlertRule| BUILTIN.iter().any(|it| it.name == rule.name && it.rule() == **rule);
         let rules: Vec<_> = rules.iter().filter(|rule| !untouched(rule)).collect();
         let mut all = f.debug_struct("Alerts");
-        all.field("enabled", enabled).field("rules", &rules).field("escalation", escalation).finish()
+        all.field("enabled", enabled).field("rules", &rules).field("escalation", escalation);
+        all.field("receivers", receivers).finish()
     }
 }
 

@@ -3,7 +3,8 @@
 use http::Uri;
 use serde_json::{Value as Json, json};
 
-use crate::config::shape::{Scalar, scalars};
+use crate::config::shape::{Decode, Decoder, Kind, Scalar, scalars};
+use crate::config::tree::NodeId;
 
 /// Longest URL or address.
 const BYTES_MAX: usize = 1024;
@@ -53,6 +54,27 @@ impl Scalar for WebUrl {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^https?://[!-~]+$", "examples": ["https://alerts.example/baton"] })
+    }
+}
+
+/// A URL that is a secret by itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(pub Uri);
+
+impl std::fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretUrl")
+    }
+}
+
+impl Decode for SecretUrl {
+    fn decode(decoder: &mut Decoder, node: NodeId) -> Option<Self> {
+        decoder.tree.hide(node);
+        decoder.scalar::<WebUrl>(node).map(|url| Self(url.0))
+    }
+
+    fn kind() -> Kind {
+        Kind::Scalar(WebUrl::NAME, WebUrl::schema())
     }
 }
 

@@ -13,7 +13,7 @@ const NAME_CHARS_MAX: usize = 64;
 /// Longest text that is compared with or sent in an HTTP message.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
-scalars! { Name; NameOrAll; LabelName; Text; FilePath; Phone; Country; Pointer; }
+scalars! { Name; NameOrAll; LabelName; KnownLabel; Text; FilePath; Phone; Country; Pointer; }
 
 /// What listeners, routes, upstreams and masters are called.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,6 +83,25 @@ impl Scalar for LabelName {
 
     fn schema() -> Json {
         json!({ "type": "string", "pattern": format!("^[A-Za-z_][A-Za-z0-9_]{{0,{}}}$", NAME_CHARS_MAX - 1) })
+    }
+}
+
+/// A label that alerts may have, those that all have included.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KnownLabel(pub String);
+
+impl Scalar for KnownLabel {
+    const NAME: &'static str = "the name of a label";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if LABELS_TAKEN.contains(&text) {
+            return Ok(Self(text.to_owned()));
+        }
+        LabelName::parse(text).map(|label| Self(label.0))
+    }
+
+    fn schema() -> Json {
+        LabelName::schema()
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::model::{AlertRule, Alerts, BUILTIN, Comparison, Escalation, On
 use super::super::shape::At;
 use super::super::tree::NodeId;
 use super::super::units::{Name, NameOrAll, Number};
-use super::Checker;
+use super::{Checker, receivers};
 
 pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Alerts>, file: &File) -> Option<Alerts> {
     let alerts = at.get()?;
@@ -22,6 +22,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Alerts>, file: &File) 
             Some(Escalation { after: it.after.get()?.0, severity: it.severity.get()?.0, from: it.from.get()?.0 })
         }
     };
+    let receivers = receivers::check(checker, &alerts.receivers);
     let changed = changed?;
     let built = BUILTIN.iter().map(|it| {
         let change = changed.iter().find(|change| change.name == it.name);
@@ -29,7 +30,7 @@ pub fn check(checker: &mut Checker<'_, '_>, at: &At<file::Alerts>, file: &File) 
     });
     let mut rules: Vec<AlertRule> = built.collect();
     rules.extend(own?);
-    Some(Alerts { enabled: alerts.enabled.get()?.0, rules, escalation })
+    Some(Alerts { enabled: alerts.enabled.get()?.0, rules, escalation, receivers: receivers? })
 }
 
 fn builtin(checker: &mut Checker<'_, '_>, at: &At<file::BuiltinRule>) -> Option<AlertRule> {

@@ -14,6 +14,7 @@ mod limits;
 mod listener;
 mod master_tls;
 mod passage;
+mod receivers;
 mod route;
 mod sla;
 mod strategy;

@@ -62,6 +62,7 @@ rules! {
     "configuration-rejected"  Warning  ConfigRejected    AtLeast 1.0    clear 1.0    for 0   keep 0;
     "log-lines-dropped"       Warning  LogLinesLost      Above   0.0    clear 0.0    for 0   keep 60;
     "webhook-not-told"        Warning  WebhookUntold     Above   0.0    clear 0.0    for 0   keep 0;
+    "receiver-not-told"       Warning  ReceiverUntold    Above   0.0    clear 0.0    for 0   keep 0;
     "audit-not-written"       Critical AuditUnwritten    Above   0.0    clear 0.0    for 0   keep 0;
     "audit-damaged"           Critical AuditDamaged      AtLeast 1.0    clear 1.0    for 0   keep 0;
     "failover-journal-failed" Warning  JournalFailed     AtLeast 1.0    clear 1.0    for 10  keep 0;

@@ -127,6 +127,8 @@ signals! {
     LogLinesLost "log-lines-lost" [System] "" "the access log has lost {value} lines in a minute";
     /// Events that a webhook was not told in the last ten minutes.
     WebhookUntold "webhook-untold" [Named] "" "{of} was not told {value} events in ten minutes";
+    /// Notifications of alerts that a receiver was not told in the last ten minutes.
+    ReceiverUntold "receiver-untold" [Named] "" "{of} was not told of alerts {value} times in ten minutes";
     /// Records of the audit trail that were lost in the last ten minutes, and 1 while nothing can be written.
     AuditUnwritten "audit-unwritten" [System] "" "changes are not written to the audit trail";
     /// 1 when the audit trail is not what was written.
