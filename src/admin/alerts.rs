@@ -115,7 +115,7 @@ pub async fn acknowledge(
         &format!("alerts/{id}"),
         &note,
         json!({ "by": caller.name }),
-        &outcome,
+        outcome_of(&outcome),
     )
     .await;
     outcome?;
@@ -182,7 +182,7 @@ pub async fn silence(
     let outcome = done.as_ref().map(|_| ()).map_err(|refused| problem(refused, "silence", ""));
     let target = done.as_ref().map_or("alerts/silences".to_owned(), |it| format!("alerts/silences/{}", it.id));
     let after = json!({ "matchers": asked.matchers, "until": until });
-    written(&state, &caller, "alert.silence", &target, &reason, after, &outcome).await;
+    written(&state, &caller, "alert.silence", &target, &reason, after, outcome_of(&outcome)).await;
     state.alerts.tell();
     done.map(Json).map_err(|refused| problem(&refused, "silence", ""))
 }
@@ -199,7 +199,16 @@ pub async fn unsilence(
         done.map(|silence| SilenceView { active: false, until: now, ..SilenceView::new(&silence, &book, now) })
     };
     let outcome = done.as_ref().map(|_| ()).map_err(|refused| problem(refused, "silence", &id));
-    written(&state, &caller, "alert.unsilence", &format!("alerts/silences/{id}"), "", json!(null), &outcome).await;
+    written(
+        &state,
+        &caller,
+        "alert.unsilence",
+        &format!("alerts/silences/{id}"),
+        "",
+        json!(null),
+        outcome_of(&outcome),
+    )
+    .await;
     state.alerts.tell();
     done.map(Json).map_err(|refused| problem(&refused, "silence", &id))
 }
@@ -211,14 +220,22 @@ fn problem(refused: &Refused, what: &str, id: &str) -> Problem {
     }
 }
 
-async fn written(
+fn outcome_of(done: &Result<(), Problem>) -> Outcome {
+    match done {
+        Ok(()) => Outcome::Done,
+        Err(problem) => Outcome::Refused(problem.detail.clone()),
+    }
+}
+
+/// Writes down what somebody has done about alerts.
+pub async fn written(
     state: &AdminState,
     caller: &Caller,
     action: &str,
     target: &str,
     reason: &str,
     after: Value,
-    outcome: &Result<(), Problem>,
+    outcome: Outcome,
 ) {
     let written = state.audit.record(&Entry {
         who: &caller.name,
@@ -229,10 +246,7 @@ async fn written(
         reason,
         before: json!(null),
         after,
-        outcome: match outcome {
-            Ok(()) => Outcome::Done,
-            Err(problem) => Outcome::Refused(problem.detail.clone()),
-        },
+        outcome,
     });
     written.wait().await;
 }

@@ -20,6 +20,7 @@ mod openapi;
 mod preview;
 mod problem;
 mod query;
+mod receivers;
 pub mod role;
 mod server;
 mod settings;
@@ -57,6 +58,7 @@ use crate::failover::record::Failover;
 use crate::generations::Generations;
 use crate::monitor::Monitor;
 use crate::monitor::series::Key;
+use crate::notify::receivers::Receivers;
 use crate::sla::Sla;
 use crate::spool::store::Store;
 use crate::telemetry::Telemetry;
@@ -137,6 +139,7 @@ pub struct AdminState {
     pub audit: Arc<Audit>,
     pub monitor: Arc<Monitor>,
     pub alerts: Arc<Alerts>,
+    pub receivers: Arc<Receivers>,
     pub generations: Arc<Generations>,
     pub sla: Arc<Sla>,
     pub backups: Arc<backup::Backups>,

@@ -20,13 +20,13 @@ use super::view::{
     Acknowledge, AlertQuery, AlertRuleView, AlertView, AskConfig, AskFailback, AskFailover, AskReload, AskReset,
     AuditRecord, AuditVerification, Changed, ConfigAnswer, ConfigView, DeadLetterQuery, DeadLetterView, DiffQuery,
     DiffView, FailoverAnswer, FailoverQuery, FailoverView, GenerationText, GenerationView, MakeSilence,
-    OperatorStateSet, PageQuery, PendingView, Readiness, SetOperatorState, SetPriority, SetStrategy, SetWeight,
-    SilenceView, SlaQuery, SlaReport, SlaReportQuery, SlaView, SpoolSummary, StatusView, TrendQuery, TrendsView,
-    Validation, WhichDeadLetters,
+    OperatorStateSet, PageQuery, PendingView, Readiness, ReceiverTest, ReceiverView, SetOperatorState, SetPriority,
+    SetStrategy, SetWeight, SilenceView, SlaQuery, SlaReport, SlaReportQuery, SlaView, SpoolSummary, StatusView,
+    TrendQuery, TrendsView, Validation, WhichDeadLetters,
 };
 use super::{
-    AdminState, access, alerts, backup, config, dashboard, dead_letters, events, failovers, masters, settings, sla,
-    spool, state, trends,
+    AdminState, access, alerts, backup, config, dashboard, dead_letters, events, failovers, masters, receivers,
+    settings, sla, spool, state, trends,
 };
 use crate::config::TEXT_BYTES_MAX;
 use crate::events::Event;
@@ -137,6 +137,10 @@ pub fn endpoints() -> Vec<Endpoint> {
             .says(Description::new("Alerts that have ended").query::<AlertQuery>().answer_page::<AlertView>()),
         read("/api/v1/alerts/rules", VIEWER, get(alerts::rules))
             .says(Description::new("The rules of alerts").query::<PageQuery>().answer_page::<AlertRuleView>()),
+        read("/api/v1/alerts/receivers", VIEWER, get(receivers::list))
+            .says(Description::new("Who is told of alerts").query::<PageQuery>().answer_page::<ReceiverView>()),
+        change("/api/v1/alerts/receivers/{name}/test", OPERATOR, on(MethodFilter::POST, receivers::test))
+            .says(Description::new("Tries whether a receiver can be told").answer::<ReceiverTest>()),
         read("/api/v1/alerts/silences", VIEWER, get(alerts::silences))
             .says(Description::new("Silences").query::<PageQuery>().answer_page::<SilenceView>()),
         change("/api/v1/alerts/silences", OPERATOR, on(MethodFilter::POST, alerts::silence))

@@ -131,6 +131,9 @@ impl Operations for Nothing {
 fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
     let key = token::Key { id: "a".to_owned(), secret: vec![7; 32], local: true };
     let ring = Keyring { keys: vec![key], audience: "baton-admin".to_owned() };
+    // Nobody is to be told of anything here, so that its event loop never runs.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let receivers = Receivers::new(runtime.handle().clone(), Arc::default(), Arc::clone(telemetry));
     Arc::new(AdminState {
         source: Arc::clone(source) as _,
         operations: Arc::new(Nothing),
@@ -139,6 +142,7 @@ fn state(source: &Arc<Fixed>, telemetry: &Arc<Telemetry>) -> Arc<AdminState> {
         audit: Arc::default(),
         monitor: watched(),
         alerts: Arc::default(),
+        receivers: Arc::new(receivers),
         generations: Arc::new(Generations::open(&std::env::temp_dir().join("no generations"))),
         sla: Arc::default(),
         backups: Arc::default(),

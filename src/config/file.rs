@@ -28,7 +28,7 @@ pub use destination::{Redirect, Share};
 pub use events::{EventWebhook, Events};
 pub use failover::{Failover, Hooks};
 pub use passage::{Compression, HeaderRules, HeaderSetting, Mirror, Rewrite};
-pub use receivers::Receiver;
+pub use receivers::{Receiver, ReceiverEmail};
 pub use sla::{MaintenanceWindow, Sla};
 
 const KIB: u64 = 1 << 10;

@@ -33,7 +33,7 @@ use ipnet::IpNet;
 pub use passage::{
     HeaderRule, HeaderRules, HostRewrite, Mirror, Part, Passage, PathRewrite, Rewrite, Template, Variable,
 };
-pub use receivers::{HttpPlace, Receiver, Way};
+pub use receivers::{Email, HttpPlace, MailTls, Receiver, Way};
 pub use sla::{Basis, Begins, Maintenance, Objective, Sla, Weekdays};
 
 /// A whole configuration. Listener, route and upstream names are unique, and every name that one of them mentions exists.

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::client::Client;
 use super::masters::segment;
 use super::table::{Table, duration, printable};
-use super::{Answer, Failure, page_path, page_text};
+use super::{Answer, Failure, page_path, page_text, receivers};
 use crate::admin::view::{Acknowledge, AlertRuleView, AlertView, MakeSilence, Page, SilenceView};
 use crate::alerts::silence::Matcher;
 use crate::clock::unix_millis;
@@ -46,6 +46,14 @@ enum Command {
     History(Filter),
     /// The rules, and how many alerts each has
     Rules,
+    /// Who is told of alerts, and how that goes
+    Receivers,
+    /// Try whether a receiver can be told: it gets a notification that says so
+    Test {
+        /// Name of the receiver
+        #[arg(value_name = "RECEIVER")]
+        name: String,
+    },
     /// Say that you look after an alert: no reminders, and it does not escalate
     Acknowledge {
         /// As `baton ctl alerts` shows it
@@ -80,6 +88,8 @@ pub async fn run(client: &Client, args: &Args) -> Result<Answer, Failure> {
         None => list(client, "/api/v1/alerts", &args.filter, "no alerts").await,
         Some(Command::History(filter)) => list(client, "/api/v1/alerts/history", filter, "no alert has ended").await,
         Some(Command::Rules) => rules(client).await,
+        Some(Command::Receivers) => receivers::list(client).await,
+        Some(Command::Test { name }) => receivers::test(client, name).await,
         Some(Command::Acknowledge { id, note }) => {
             let path = format!("/api/v1/alerts/{}/acknowledge", segment(id)?);
             let alert: AlertView = client.post(&path, &Acknowledge { note: note.clone() }).await?;

@@ -11,6 +11,7 @@ mod dead_letters;
 mod events;
 mod failovers;
 mod masters;
+mod receivers;
 mod settings;
 mod sla;
 mod spool;

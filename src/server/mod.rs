@@ -447,6 +447,7 @@ fn start_admin(socket: Bound, control: &Arc<Control>) -> Result<Admin, String> {
         audit: control.audit.clone(),
         monitor: control.monitor.clone(),
         alerts: control.alerts.clone(),
+        receivers: control.receivers.clone(),
         generations: control.generations.clone(),
         sla: control.sla.clone(),
         backups: Arc::default(),

@@ -10,7 +10,9 @@ use super::kit::bot::{Bot, HANG_UP};
 use super::kit::config::PROBES;
 use super::kit::process::Stream;
 use super::kit::raw::header;
-use super::kit::{Baton, Config, Master, alone, among_others, eventually, masters, within};
+use super::kit::smtp::{self, MailServer, Security};
+use super::kit::tls_master::Authority;
+use super::kit::{Baton, Config, Directory, Master, alone, among_others, eventually, masters, within};
 
 /// A fault is told within this time.
 const IN_TIME: Duration = Duration::from_secs(2);
@@ -195,4 +197,115 @@ async fn an_alertmanager_hears_of_begin_and_end_and_again_after_a_restart() {
     assert_eq!(&over[0]["labels"], labels);
     assert!(over[0]["endsAt"].as_str() < again[0]["endsAt"].as_str(), "{over}");
     eventually("all is counted", async || (outcomes(&baton, "am", "delivered").await == 2.0).then_some(())).await;
+}
+
+/// Whether a command about alerts succeeds, and what it says. Receivers in this process answer meanwhile.
+async fn ctl(baton: &Baton, role: &str, arguments: &[&str]) -> (bool, String) {
+    let (token, admin) = (super::admin::token(&baton.config_path(), role), format!("http://{}", baton.admin));
+    let all = [&["ctl", "--admin", &admin, "--token", &token, "alerts"], arguments].concat();
+    let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+    let run = move || super::admin::baton(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = tokio::task::spawn_blocking(run).await.expect("the command runs");
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// A receiver by e-mail.
+fn mail(server: &MailServer, keys: &str) -> String {
+    let to = "to: [ann@bot.example, bob@bot.example], from: baton@bot.example";
+    format!("{{ name: mail, email: {{ {to}, server: \"{}\", {keys} }} }}", server.address)
+}
+
+#[tokio::test]
+async fn people_get_an_e_mail_of_the_begin_and_the_end_also_when_the_server_refuses_at_first() {
+    let _machine = among_others().await;
+    let (server, mut masters) = (MailServer::start(Security::None).await, masters(["a", "b"]).await);
+    let baton = Baton::start(&config(&masters, &mail(&server, "tls: off"))).await;
+    server.refuse(1);
+    masters[1].kill().await;
+    eventually("it is refused once", async || server.has_refused().then_some(())).await;
+    let letter = eventually("the letter", async || server.letters().into_iter().next()).await;
+    assert_eq!(letter.from, "FROM:<baton@bot.example>");
+    assert_eq!(letter.to, ["TO:<ann@bot.example>", "TO:<bob@bot.example>"]);
+    // Long lines are continued after a `=`.
+    let text = letter.text.replace("=\r\n", "");
+    assert!(text.contains("Subject: [Baton] WARNING: master b of bots has failed"), "{text}");
+    assert!(text.contains("(master-failed, since ") && text.contains("Auto-Submitted: auto-generated"), "{text}");
+    masters[1].restart_dead().await;
+    let over = eventually("the end", async || server.letters().into_iter().nth(1)).await;
+    assert!(over.text.contains("Subject: [Baton] RESOLVED: master b of bots"), "{}", over.text);
+    eventually("both are counted", async || (outcomes(&baton, "mail", "delivered").await == 2.0).then_some(())).await;
+    assert!(baton.process.said(Stream::Err).contains("receiver mail (smtp://127.0.0.1:"));
+}
+
+#[tokio::test]
+async fn e_mail_goes_over_tls_to_a_server_that_is_trusted_and_to_no_other() {
+    let _machine = among_others().await;
+    let (directory, authority, stranger) = (Directory::new(), Authority::new(), Authority::new());
+    let ca = authority.write(&directory, "ca.pem");
+    let login = format!("username: baton, password: hunter2, ca: \"{}\"", ca.display());
+    let masters = masters(["a"]).await;
+    let config_of = smtp::tls(&authority.sign(&["127.0.0.1"]));
+    let starttls = MailServer::start(Security::Starttls(config_of.clone())).await;
+    let implicit = MailServer::start(Security::Implicit(config_of)).await;
+    let wrong = MailServer::start(Security::Implicit(smtp::tls(&stranger.sign(&["127.0.0.1"])))).await;
+    let bare = MailServer::start(Security::None).await;
+    let named = |name: &str, receiver: String| receiver.replace("name: mail", &format!("name: {name}"));
+    let receivers = [
+        named("starttls", mail(&starttls, &login)),
+        named("implicit", mail(&implicit, &format!("tls: implicit, {login}"))),
+        named("wrong", mail(&wrong, &format!("tls: implicit, {login}"))),
+        named("bare", mail(&bare, &login)),
+    ];
+    let baton = Baton::start(&config(&masters, &receivers.join(", "))).await;
+    for (name, server) in [("starttls", &starttls), ("implicit", &implicit)] {
+        let (told, said) = ctl(&baton, "operator", &["test", name]).await;
+        assert!(told && said.contains("has taken it"), "{said}");
+        let letter = server.letters().pop().expect("a letter");
+        assert!(letter.secured && letter.text.contains("Subject: [Baton] TEST: ann tries whether"), "{letter:?}");
+        // A zero byte, the name, a zero byte, the password.
+        assert_eq!(letter.login.as_deref(), Some("AGJhdG9uAGh1bnRlcjI="));
+    }
+    for (name, server) in [("wrong", &wrong), ("bare", &bare)] {
+        let (told, said) = ctl(&baton, "operator", &["test", name]).await;
+        assert!(!told && said.contains("was not told") && !said.contains("hunter2"), "{said}");
+        assert!(server.letters().is_empty());
+    }
+    assert!(!baton.process.said(Stream::Err).contains("hunter2"));
+}
+
+#[tokio::test]
+async fn receivers_are_listed_with_how_it_went_and_tried_by_operators_alone() {
+    let _machine = among_others().await;
+    let (bot, mut masters) = (Bot::start().await, masters(["a", "b"]).await);
+    let receivers = format!(
+        "{{ name: ops, attempts: 1, webhook: {{ url: \"http://{}/hooks/secret\" }} }}, \
+         {{ name: am, severity: critical, alertmanager: {{ url: \"http://{}/\" }} }}",
+        bot.address, bot.address
+    );
+    let baton = Baton::start(&config(&masters, &receivers)).await;
+    assert!(ctl(&baton, "operator", &["test", "ops"]).await.0);
+    let test = notification(&bot, 0).await;
+    assert_eq!((&test["status"], &test["alerts"][0]["rule"]), (&"test".into(), &"test".into()), "{test}");
+    assert!(ctl(&baton, "operator", &["test", "am"]).await.0);
+    assert_eq!(notification(&bot, 1).await[0]["labels"]["alertname"], "test");
+    let (told, said) = ctl(&baton, "operator", &["test", "nobody"]).await;
+    assert!(!told && said.contains("no receiver nobody"), "{said}");
+    let (told, said) = ctl(&baton, "viewer", &["test", "ops"]).await;
+    assert!(!told && said.contains("operator"), "{said}");
+    bot.answer(500);
+    let (told, said) = ctl(&baton, "operator", &["test", "ops"]).await;
+    assert!(!told && said.contains("it answered 500"), "{said}");
+    let audit = alerts(&baton, "/api/v1/audit").await;
+    let tests: Vec<_> = audit.iter().filter(|entry| entry["action"] == "alert.test").collect();
+    assert_eq!(tests.len(), 4, "{tests:?}");
+    masters[1].kill().await;
+    let listed = eventually("the failure is listed", async || {
+        let list = alerts(&baton, "/api/v1/alerts/receivers").await;
+        list[0]["last"]["error"].is_string().then_some(list)
+    })
+    .await;
+    assert_eq!((&listed[0]["failed"], &listed[0]["last"]["error"]), (&1.into(), &"it answered 500".into()));
+    assert_eq!((&listed[1]["kind"], &listed[1]["last"]), (&"alertmanager".into(), &Value::Null));
+    let (_, said) = ctl(&baton, "viewer", &["receivers"]).await;
+    assert!(said.contains("RECEIVER") && said.contains("it answered 500") && !said.contains("secret"), "{said}");
 }

@@ -1,6 +1,6 @@
 //! Who is told of alerts, as keys and values. Neither secrets nor paths of URLs are shown.
 
-use super::super::model::{HttpPlace, Receiver, Way};
+use super::super::model::{Email, HttpPlace, Receiver, Way};
 use super::super::units::{show_rate, show_time};
 use super::{Values, list, some, word};
 use crate::events::Severity;
@@ -27,6 +27,16 @@ pub fn receiver(receiver: &Receiver) -> Values {
         }
         Way::Slack(HttpPlace { url: _, ca }) | Way::Alertmanager(HttpPlace { url: _, ca }) => {
             values.push(("ca", ca.as_ref().map(|path| path.display().to_string())));
+        }
+        Way::Email(email) => {
+            let Email { to, from, host: _, port: _, tls, login, ca } = &**email;
+            values.extend([
+                ("to", list(to, Clone::clone)),
+                ("from", some(from)),
+                ("tls", some(tls.word())),
+                ("username", login.as_ref().map(|(name, _)| name.clone())),
+                ("ca", ca.as_ref().map(|path| path.display().to_string())),
+            ]);
         }
     }
     values

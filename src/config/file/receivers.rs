@@ -2,11 +2,12 @@
 
 use super::super::shape::{List, shape};
 use super::super::units::{
-    Bool, FilePath, Int, KnownLabel, Name, Secret, SecretUrl, SeverityWord, Text, Time, TimeOrZero, Times, WebUrl,
+    Bool, Email, FilePath, Int, KnownLabel, MailServer, MailTls, Name, Secret, SecretUrl, SeverityWord, Text, Time,
+    TimeOrZero, Times, WebUrl,
 };
 
 shape! {
-    /// Who is told of alerts, and how: exactly one of `webhook`, `slack` and `alertmanager`. An alert is told when it is raised, when it comes to
+    /// Who is told of alerts, and how: exactly one of `webhook`, `slack`, `alertmanager` and `email`. An alert is told when it is raised, when it comes to
     /// matter more, and when it ends; not while it is silenced.
     struct Receiver {
         /// What it is called in metrics, in the log and by `baton ctl alerts test`, unique among receivers.
@@ -17,6 +18,8 @@ shape! {
         slack: Option<ReceiverSlack>,
         /// An Alertmanager of Prometheus, which groups, repeats and limits by itself.
         alertmanager: Option<ReceiverAlertmanager>,
+        /// People, by e-mail.
+        email: Option<ReceiverEmail>,
         /// Only alerts that matter so much, or more.
         severity: SeverityWord = "info",
         /// Only alerts with these labels, all of them. Left out, every alert.
@@ -60,6 +63,25 @@ shape! {
     struct ReceiverAlertmanager {
         /// Where it is, without `/api/v2/alerts`.
         url: WebUrl,
+        /// Authorities of its certificate, in PEM. Left out, those of the system.
+        ca: Option<FilePath>,
+    }
+
+    /// People who are sent e-mail.
+    struct ReceiverEmail {
+        /// Their addresses.
+        to: List<Email>,
+        /// Whom it is from.
+        from: Email,
+        /// The server that takes it, as `host:port`; usually port 587, or 465 with `tls: implicit`.
+        server: MailServer,
+        /// How the connection is secured: `starttls` asks for TLS and sends nothing without it, `implicit` begins with it, and with `off` everybody on
+        /// the way reads along.
+        tls: MailTls = "starttls",
+        /// Whom the server knows. Left out, nobody logs in.
+        username: Option<Text>,
+        /// Of that user.
+        password: Option<Secret>,
         /// Authorities of its certificate, in PEM. Left out, those of the system.
         ca: Option<FilePath>,
     }

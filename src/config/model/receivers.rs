@@ -41,6 +41,45 @@ pub enum Way {
     Slack(HttpPlace),
     /// Without the path of its API.
     Alertmanager(HttpPlace),
+    Email(Box<Email>),
+}
+
+/// E-mail, and the server that takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// At least one.
+    pub to: Vec<String>,
+    pub from: String,
+    /// A name or an address, without brackets.
+    pub host: String,
+    pub port: u16,
+    /// Default STARTTLS.
+    pub tls: MailTls,
+    pub login: Option<(String, Secret)>,
+    /// `None`: the system's authorities.
+    pub ca: Option<PathBuf>,
+}
+
+/// How a connection to a mail server is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailTls {
+    /// From the server's consent on, without which nothing is sent.
+    Starttls,
+    /// From its beginning.
+    Implicit,
+    Off,
+}
+
+impl MailTls {
+    /// As a configuration calls it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starttls => "starttls",
+            Self::Implicit => "implicit",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Where something is reached over HTTP.
@@ -60,6 +99,7 @@ impl Way {
             Self::Webhook(..) => "webhook",
             Self::Slack(_) => "slack",
             Self::Alertmanager(_) => "alertmanager",
+            Self::Email(_) => "email",
         }
     }
 
@@ -68,6 +108,7 @@ impl Way {
     pub fn place(&self) -> String {
         match self {
             Self::Webhook(to, _) | Self::Slack(to) | Self::Alertmanager(to) => to.place(),
+            Self::Email(email) => format!("smtp://{}:{}/", email.host, email.port),
         }
     }
 }
@@ -86,6 +127,7 @@ impl fmt::Debug for Way {
             Self::Webhook(to, secret) => f.debug_tuple("Webhook").field(to).field(secret).finish(),
             Self::Slack(to) => f.debug_tuple("Slack").field(to).finish(),
             Self::Alertmanager(to) => f.debug_tuple("Alertmanager").field(to).finish(),
+            Self::Email(email) => f.debug_tuple("Email").field(email).finish(),
         }
     }
 }

@@ -16,7 +16,7 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 
 const PORTS: &str = "a port is from 1 to 65535";
 
-scalars! { Listen; MasterAddress; Host; Network; TlsName; }
+scalars! { Listen; MasterAddress; MailServer; Host; Network; TlsName; }
 
 fn parse_unix(path: &str) -> Result<PathBuf, String> {
     let valid = !path.is_empty() && path.len() <= UNIX_PATH_BYTES_MAX && !path.contains('\0');
@@ -91,6 +91,32 @@ impl Scalar for MasterAddress {
 
     fn schema() -> Json {
         json!({ "type": "string", "examples": ["127.0.0.1:9001", "bot-1:9001", "[::1]:9001", "unix:/run/bot.sock"] })
+    }
+}
+
+/// Where a mail server is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MailServer {
+    /// A name or an address, without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Scalar for MailServer {
+    const NAME: &'static str = "the address of a mail server";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match MasterAddress::parse(text) {
+            Ok(MasterAddress(Address::Socket(address))) => {
+                Ok(Self { host: address.ip().to_string(), port: address.port() })
+            }
+            Ok(MasterAddress(Address::Name { host, port })) => Ok(Self { host, port }),
+            _ => Err("write host:port, such as mail.example.com:587 or 127.0.0.1:25".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "examples": ["mail.example.com:587", "127.0.0.1:25"] })
     }
 }
 

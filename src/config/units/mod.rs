@@ -13,7 +13,7 @@ mod template;
 mod text;
 mod words;
 
-pub use address::{Host, Listen, MasterAddress, Network, TlsName};
+pub use address::{Host, Listen, MailServer, MasterAddress, Network, TlsName};
 pub use calendar::{Moment, Percent, TimeOfDay, show_moment, show_percent, show_time_of_day};
 pub use http::{Affinity, HeaderName, HeaderValue, MediaRange, Method, ProbePath, Secret, StatusRanges, UrlPath};
 pub use internet::{Email, HttpsUrl, SecretUrl, WebUrl};
@@ -22,6 +22,6 @@ pub use rate::{RateBy, Throughput, Times, show_rate, show_throughput};
 pub use template::{HeaderTemplate, NewHost, RedirectStatus, UrlScheme};
 pub use text::{Country, FilePath, KnownLabel, LabelName, Literal, Name, NameOrAll, Phone, Pointer, Text};
 pub use words::{
-    Bool, BuiltinName, Challenge, ClientAuthMode, Delivery, EventKind, Gateway, Level, Log, MasterProtocol, OnFailure,
-    Protocol, ProxyVersion, SeverityWord, TlsVersion, Verify, Weekday, WhenAllDown, Workers,
+    Bool, BuiltinName, Challenge, ClientAuthMode, Delivery, EventKind, Gateway, Level, Log, MailTls, MasterProtocol,
+    OnFailure, Protocol, ProxyVersion, SeverityWord, TlsVersion, Verify, Weekday, WhenAllDown, Workers,
 };

@@ -215,6 +215,8 @@ words! {
     enum ProxyVersion { V1 = "v1", V2 = "v2" }
     /// What to do with a failed master's open connections.
     enum OnFailure { Keep = "keep", Close = "close" }
+    /// How a connection to a mail server is secured.
+    enum MailTls { Starttls = "starttls", Implicit = "implicit", Off = "off" }
     /// How much is logged.
     enum Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
 }

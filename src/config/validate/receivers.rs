@@ -1,9 +1,9 @@
 //! Who is told of alerts: in exactly one way each, and with authorities that are there.
 
 use super::super::file;
-use super::super::model::{HttpPlace, Receiver, Secret, Way};
+use super::super::model::{Email, HttpPlace, MailTls, Receiver, Secret, Way};
 use super::super::shape::{At, List};
-use super::super::units::FilePath;
+use super::super::units::{self, FilePath};
 use super::Checker;
 use super::listener::readable;
 
@@ -55,19 +55,23 @@ fn receiver(checker: &mut Checker<'_, '_>, at: &At<file::Receiver>) -> Option<Re
 }
 
 fn way(checker: &mut Checker<'_, '_>, at: &At<file::Receiver>, receiver: &file::Receiver) -> Option<Way> {
-    let (webhook, slack, alertmanager) = (receiver.webhook.get()?, receiver.slack.get()?, receiver.alertmanager.get()?);
-    match (webhook, slack, alertmanager) {
-        (Some(webhook), None, None) => {
+    let (webhook, slack) = (receiver.webhook.get()?, receiver.slack.get()?);
+    let (alertmanager, email) = (receiver.alertmanager.get()?, receiver.email.get()?);
+    match (webhook, slack, alertmanager, email) {
+        (Some(webhook), None, None, None) => {
             let to = place(checker, webhook.url.get().map(|url| url.0.clone()), &webhook.ca)?;
             Some(Way::Webhook(to, webhook.secret.get()?.as_ref().map(|secret| Secret(secret.0.clone()))))
         }
-        (None, Some(slack), None) => {
+        (None, Some(slack), None, None) => {
             place(checker, slack.url.get().map(|url| url.0.clone()), &slack.ca).map(Way::Slack)
         }
-        (None, None, Some(it)) => place(checker, it.url.get().map(|url| url.0.clone()), &it.ca).map(Way::Alertmanager),
-        (None, None, None) => {
+        (None, None, Some(it), None) => {
+            place(checker, it.url.get().map(|url| url.0.clone()), &it.ca).map(Way::Alertmanager)
+        }
+        (None, None, None, Some(email)) => self::email(checker, email).map(|email| Way::Email(Box::new(email))),
+        (None, None, None, None) => {
             let report = checker.error(at.node, "nothing says how this receiver is told");
-            checker.push(report.help("give it a `webhook`, a `slack` or an `alertmanager`"));
+            checker.push(report.help("give it a `webhook`, a `slack`, an `alertmanager` or an `email`"));
             None
         }
         _ => {
@@ -76,6 +80,55 @@ fn way(checker: &mut Checker<'_, '_>, at: &At<file::Receiver>, receiver: &file::
             None
         }
     }
+}
+
+/// Addresses of one receiver: a list for more people is the mail server's business.
+const ADDRESSES_MAX: usize = 50;
+
+fn email(checker: &mut Checker<'_, '_>, email: &file::ReceiverEmail) -> Option<Email> {
+    let to = checker.set("address", &email.to)?;
+    if to.is_empty() || to.len() > ADDRESSES_MAX {
+        let report = checker.error(email.to.node, "nobody, or too many, to write to");
+        checker.push(report.help(format!("write from 1 to {ADDRESSES_MAX} addresses")));
+        return None;
+    }
+    let tls = match email.tls.get()? {
+        units::MailTls::Starttls => MailTls::Starttls,
+        units::MailTls::Implicit => MailTls::Implicit,
+        units::MailTls::Off => MailTls::Off,
+    };
+    let login = match (email.username.get()?, email.password.get()?) {
+        (Some(name), Some(password)) => Some((name.0.clone(), Secret(password.0.clone()))),
+        (None, None) => None,
+        (given, _) => {
+            let node = if given.is_some() { email.username.node } else { email.password.node };
+            let report = checker.error(node, "a mail server wants both a name and a password");
+            checker.push(report.help("give both `username` and `password`, or neither"));
+            return None;
+        }
+    };
+    let server = email.server.get()?;
+    if tls == MailTls::Off && login.is_some() {
+        let report = checker.warning(email.tls.node, "the password is sent as it is, for everybody on the way to read");
+        checker.push(report.help("write `tls: starttls` or `tls: implicit`"));
+    }
+    let ca = match email.ca.get()? {
+        Some(file) => Some(readable(checker, (email.ca.node, file), "CERTIFICATE", "a certificate")?),
+        None => None,
+    };
+    if ca.is_some() && tls == MailTls::Off {
+        let report = checker.error(email.ca.node, "without TLS nobody shows a certificate");
+        checker.push(report.help("leave `tls: off` out, or `ca`"));
+    }
+    Some(Email {
+        to: to.into_iter().map(|address| address.0).collect(),
+        from: email.from.get()?.0.clone(),
+        host: server.host.clone(),
+        port: server.port,
+        tls,
+        login,
+        ca,
+    })
 }
 
 fn place(checker: &mut Checker<'_, '_>, url: Option<http::Uri>, ca: &At<Option<FilePath>>) -> Option<HttpPlace> {

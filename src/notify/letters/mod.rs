@@ -3,6 +3,7 @@
 //! Sentences in alerts carry names and reasons from outside. None of them becomes markup, a mention or a header anywhere.
 
 pub mod alertmanager;
+pub mod email;
 pub mod slack;
 pub mod webhook;
 
@@ -65,7 +66,8 @@ fn sentence(alert: &Alert) -> String {
 }
 
 /// A text in one line and of bounded length.
-fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     let characters = text.chars().map(|character| if breaks(character) { ' ' } else { character });
     let mut short: String = characters.clone().take(SENTENCE_CHARS_MAX).collect();
     if characters.count() > SENTENCE_CHARS_MAX {

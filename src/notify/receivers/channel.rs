@@ -4,13 +4,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Uri};
 use serde_json::Value;
 
+use super::mail::Mail;
 use crate::alerts::notices::Notice;
 use crate::alerts::refresh::Batch;
 use crate::clock::unix_millis;
-use crate::config::model::{HttpPlace, Receiver, Secret, Way};
+use crate::config::model::{Email, HttpPlace, Receiver, Secret, Way};
 use crate::ids::random_u64;
 use crate::net::outbound;
-use crate::notify::letters::{alertmanager, slack, webhook};
+use crate::notify::letters::{alertmanager, email, slack, webhook};
 use crate::notify::post::Post;
 
 /// `firing`, `resolved` or `test`, for receivers that pick before they parse.
@@ -24,14 +25,13 @@ const TEST_LASTS: u64 = 60_000;
 pub struct Channel {
     name: String,
     kind: Kind,
-    post: Post,
 }
 
-#[derive(Debug, Clone, Copy)]
 enum Kind {
-    Webhook,
-    Slack,
-    Alertmanager,
+    Webhook(Post),
+    Slack(Post),
+    Alertmanager(Post),
+    Email(Box<Email>, Mail),
 }
 
 impl Channel {
@@ -40,22 +40,19 @@ impl Channel {
     /// # Errors
     /// Why it cannot be reached.
     pub fn open(receiver: &Receiver, attempts: u32) -> Result<Self, String> {
-        let (kind, to, secret) = match &receiver.way {
-            Way::Webhook(to, secret) => (Kind::Webhook, to, secret.as_ref()),
-            Way::Slack(to) => (Kind::Slack, to, None),
-            Way::Alertmanager(to) => (Kind::Alertmanager, to, None),
+        let post = |to: &HttpPlace, url: Uri, secret: Option<&Secret>| {
+            let over_tls = url.scheme_str() == Some("https");
+            let tls = if over_tls { Some(outbound::trusting(to.ca.as_deref())?) } else { None };
+            let secret = secret.map(|Secret(secret)| secret.clone());
+            Ok::<_, String>(Post { url, secret, tls, timeout: receiver.timeout, attempts })
         };
-        let HttpPlace { url, ca } = to;
-        let url = if matches!(kind, Kind::Alertmanager) { below(url, alertmanager::PATH)? } else { url.clone() };
-        let over_tls = url.scheme_str() == Some("https");
-        let post = Post {
-            url,
-            secret: secret.map(|Secret(secret)| secret.clone()),
-            tls: if over_tls { Some(outbound::trusting(ca.as_deref())?) } else { None },
-            timeout: receiver.timeout,
-            attempts,
+        let kind = match &receiver.way {
+            Way::Webhook(to, secret) => Kind::Webhook(post(to, to.url.clone(), secret.as_ref())?),
+            Way::Slack(to) => Kind::Slack(post(to, to.url.clone(), None)?),
+            Way::Alertmanager(to) => Kind::Alertmanager(post(to, below(&to.url, alertmanager::PATH)?, None)?),
+            Way::Email(email) => Kind::Email(email.clone(), Mail::open(email, receiver.timeout, attempts)?),
         };
-        Ok(Self { name: receiver.name.clone(), kind, post })
+        Ok(Self { name: receiver.name.clone(), kind })
     }
 
     /// Tells a notice; `failed` hears of each attempt that failed and is followed by another one.
@@ -64,19 +61,24 @@ impl Channel {
     /// Why the last attempt failed.
     pub async fn tell(&self, notice: &Notice, failed: impl Fn(u32, &str)) -> Result<(), String> {
         let mut headers = HeaderMap::new();
-        let body = match self.kind {
-            Kind::Webhook => {
+        let (post, body) = match &self.kind {
+            Kind::Webhook(post) => {
+                let key = HeaderValue::try_from(format!("{:016x}", random_u64())).map_err(|error| error.to_string())?;
                 headers.insert(STATUS, HeaderValue::from_static(webhook::status(notice)));
-                headers
-                    .insert(KEY, HeaderValue::try_from(format!("{:016x}", random_u64())).map_err(|e| e.to_string())?);
-                webhook::body(&self.name, notice)
+                headers.insert(KEY, key);
+                (post, webhook::body(&self.name, notice))
             }
-            Kind::Slack => slack::body(notice),
-            Kind::Alertmanager => {
-                notice.alerts.first().map_or(Value::Null, |(_, alert)| alertmanager::test(alert, TEST_LASTS))
+            Kind::Slack(post) => (post, slack::body(notice)),
+            Kind::Alertmanager(post) => {
+                let alert = notice.alerts.first();
+                (post, alert.map_or(Value::Null, |(_, alert)| alertmanager::test(alert, TEST_LASTS)))
+            }
+            Kind::Email(email, mail) => {
+                let message = email::message(&self.name, email, notice, random_u64())?;
+                return mail.deliver(&message, failed).await;
             }
         };
-        self.post.deliver(&headers, Bytes::from(body.to_string()), failed).await
+        post.deliver(&headers, Bytes::from(body.to_string()), failed).await
     }
 
     /// Tells an Alertmanager.
@@ -84,8 +86,9 @@ impl Channel {
     /// # Errors
     /// Why the last attempt failed.
     pub async fn refresh(&self, batch: &Batch, failed: impl Fn(u32, &str)) -> Result<(), String> {
+        let Kind::Alertmanager(post) = &self.kind else { return Err("this is no Alertmanager".to_owned()) };
         let body = alertmanager::body(batch, unix_millis());
-        self.post.deliver(&HeaderMap::new(), Bytes::from(body.to_string()), failed).await
+        post.deliver(&HeaderMap::new(), Bytes::from(body.to_string()), failed).await
     }
 }
 

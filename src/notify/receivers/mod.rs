@@ -3,6 +3,7 @@
 //! What is to be told to whom and when is decided by pure cores (`alerts/notices`, `alerts/refresh`) over the book of alerts; here it is carried out.
 
 mod channel;
+mod mail;
 mod standing;
 mod teller;
 

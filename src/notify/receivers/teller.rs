@@ -41,7 +41,7 @@ impl Teller {
     pub fn new(receiver: &Receiver, alerts: Arc<Alerts>, standing: Arc<Standing>, stop: watch::Receiver<bool>) -> Self {
         let core = match receiver.way {
             Way::Alertmanager(_) => Core::Refresh(Refresh::new(receiver)),
-            Way::Webhook(..) | Way::Slack(_) => Core::Notices(Notices::new(receiver)),
+            Way::Webhook(..) | Way::Slack(_) | Way::Email(_) => Core::Notices(Notices::new(receiver)),
         };
         Self { receiver: receiver.clone(), core, channel: None, alerts, standing, stop }
     }

@@ -21,6 +21,7 @@ pub mod meta;
 pub mod process;
 pub mod raw;
 pub mod small_disk;
+pub mod smtp;
 pub mod strict;
 pub mod tls;
 pub mod tls_master;
