@@ -14,6 +14,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::failover::hooks::signature;
 use crate::sample::hooks::{HookFault, Own};
-use crate::sample::mark::marks;
+use crate::sample::log::{Line, Log};
+use crate::sample::mark::{Mark, marks};
 use crate::sample::memory::Memory;
 use crate::sample::{MASTER_HEADER, signing, websocket};
 
@@ -60,6 +62,9 @@ pub struct Args {
     /// Have a hook fail or lie
     #[arg(long, value_enum)]
     pub hook_fault: Option<HookFault>,
+    /// Add a line for each message that is read to this file, which several masters may share
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 /// How a master misbehaves. Health, faults and `/seen` stay reachable; everything else follows these.
@@ -83,13 +88,14 @@ pub struct Faults {
 /// # Errors
 /// When the address cannot be bound, or the name does not fit into a header.
 pub async fn run(args: Args) -> io::Result<()> {
-    let Args { listen, name, app_secret, http2, hook_secret, hook_fault } = args;
+    let Args { listen, name, app_secret, http2, hook_secret, hook_fault, log } = args;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
     let mut master = Master::new(name, app_secret)?;
     master.own = Own::new(hook_secret);
     master.faults().hook = hook_fault;
+    master.log = log.as_deref().map(Log::open).transpose()?;
     let master = Arc::new(master);
     writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
     loop {
@@ -127,6 +133,7 @@ struct Master {
     faults: Mutex<Faults>,
     memory: Mutex<Memory>,
     own: Own,
+    log: Option<Log>,
 }
 
 /// Makes hyper close the connection without an answer.
@@ -154,6 +161,7 @@ impl Master {
             faults: Mutex::default(),
             memory: Mutex::default(),
             own: Own::default(),
+            log: None,
         })
     }
 
@@ -241,17 +249,26 @@ impl Master {
             return Ok(self.respond(StatusCode::UNAUTHORIZED, "text/plain", "the signature is missing or wrong\n"));
         }
         let marks = marks(body);
+        let faults = self.faults().clone();
+        let status = faults.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+        if self.log(&marks, headers, status).is_err() {
+            return Ok(self.respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "the log cannot be written\n"));
+        }
         let requests = self.memory().note(&marks);
         self.own.note(marks.len() as u64);
-        let faults = self.faults().clone();
         if faults.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
         }
         if faults.close {
             return Err(CloseConnection);
         }
-        let status = faults.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
         Ok(self.json(status, &json!({ "master": self.name, "requests": requests })))
+    }
+
+    fn log(&self, marks: &[Mark], headers: &HeaderMap, status: StatusCode) -> io::Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let lines: Vec<_> = marks.iter().map(|mark| Line::new(&self.name, mark, headers, status.as_u16())).collect();
+        log.add(&lines)
     }
 
     fn json(&self, status: StatusCode, value: &serde_json::Value) -> Answer {

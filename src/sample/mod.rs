@@ -8,6 +8,7 @@ pub mod client;
 pub mod gateway;
 pub mod histogram;
 pub mod hooks;
+pub mod log;
 pub mod mark;
 pub mod master;
 mod memory;
