@@ -2,28 +2,19 @@
 //!
 //! Two minutes under load, so not among the others: `scripts/test durability` runs them alone.
 
-#![expect(clippy::print_stderr, reason = "the seed and the sums of a run belong to its test")]
+#![expect(clippy::print_stderr, reason = "the sums of a run belong to its test")]
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use baton::sample::gateway::{Gateway, Plan};
-use baton::sample::mark::Mark;
-use baton::sample::signing;
 use baton::sample::tally::Exchange;
-use baton::sample::webhook::{self, Update};
-use baton::whatsapp::Provider;
-use hyper::Method;
 use rustix::process::Signal;
-use tokio::net::TcpStream;
 
 use crate::kit::arrivals::{Arrivals, Reader, faults};
 use crate::kit::baton::run;
-use crate::kit::http::Client;
 use crate::kit::load::{measured, until};
+use crate::kit::sender::{Persistence, Random, Senders};
 use crate::kit::{Baton, Config, alone, within};
 
 const SECRET: &str = "s3cret";
@@ -48,96 +39,16 @@ async fn readers<const N: usize>(arrivals: &Arrivals) -> [Reader; N] {
     readers.try_into().unwrap_or_else(|_| unreachable!("as many as were started"))
 }
 
-/// What a gateway does with a webhook that got no 200.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Persistence {
-    /// Sends it again, until it gets one.
-    Again,
-    /// Forgets it, and goes on with the next.
-    Once,
-}
-
-/// A gateway for one conversation, which has one message under way at a time.
-struct Sender {
-    to: SocketAddr,
-    run: u64,
-    conversation: u32,
-    persistence: Persistence,
-    stop: Arc<AtomicBool>,
-}
-
-impl Sender {
-    const PAUSE: Duration = Duration::from_millis(100);
-    const SOON_AGAIN: Duration = Duration::from_millis(10);
-
-    /// Until told to stop; gives what was acknowledged.
-    async fn run(self) -> BTreeSet<Mark> {
-        let mut acknowledged = BTreeSet::new();
-        let mut sequence = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            let mark = Mark { run: self.run, conversation: self.conversation, sequence };
-            let taken = loop {
-                match self.send(mark).await {
-                    Some(200) => break true,
-                    // It never left, so nobody can have it.
-                    None => {}
-                    Some(_) if self.persistence == Persistence::Once => break false,
-                    Some(_) => {}
-                }
-                tokio::time::sleep(Self::SOON_AGAIN).await;
-            };
-            if taken {
-                acknowledged.insert(mark);
-            }
-            sequence += 1;
-            tokio::time::sleep(Self::PAUSE).await;
-        }
-        acknowledged
-    }
-
-    /// The status, 0 when there was none, and nothing when there was no connection.
-    async fn send(&self, mark: Mark) -> Option<u16> {
-        let stream = TcpStream::connect(self.to).await.ok()?;
-        let body = webhook::body(Provider::CloudApi, &[Update::at(mark, 0)], 1_782_991_800);
-        let (body, signature) = (String::from_utf8_lossy(&body).into_owned(), signing::hub(SECRET, &body));
-        let headers = [("Content-Type", "application/json"), ("X-Hub-Signature-256", &signature)];
-        let answer = Client::over(stream).await.send(Method::POST, "/webhook", &headers, &body).await;
-        Some(answer.map_or(0, |answer| answer.status))
-    }
-}
-
-/// Moments of one run, the same again for the same seed (Marsaglia's xorshift).
-struct Random(u64);
-
-impl Random {
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        Duration::from_millis(from + self.0 % (to - from))
-    }
-}
-
 /// Kills Baton so many times at random moments under load, some of them while it starts, and judges what the masters got.
 async fn survives_kills(delivery: &str, persistence: Persistence, rounds: u32) {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
-    let seed = std::env::var("BATON_KILLS_SEED").ok().map_or(clock, |seed| seed.parse().unwrap());
-    // Whoever wants to see a failure again needs it.
-    eprintln!("BATON_KILLS_SEED={seed}");
-    let mut random = Random(seed | 1);
+    let mut random = Random::seeded("BATON_KILLS_SEED");
     let arrivals = Arrivals::default();
     let readers: [Reader; 3] = readers(&arrivals).await;
     let config = config(delivery, &readers);
     let mut baton = Baton::start_unprobed(&config).await;
     // The senders know one address.
     baton.write(&config.address(baton.address()));
-    let stop = Arc::new(AtomicBool::new(false));
-    let senders: Vec<_> = (0..40)
-        .map(|conversation| {
-            let (to, stop) = (baton.address(), stop.clone());
-            tokio::spawn(Sender { to, run: clock, conversation, persistence, stop }.run())
-        })
-        .collect();
+    let senders = Senders::start(baton.address(), 40, persistence);
     for round in 0..rounds {
         tokio::time::sleep(random.millis(50, 450)).await;
         let directory = baton.kill().await;
@@ -149,11 +60,7 @@ async fn survives_kills(delivery: &str, persistence: Persistence, rounds: u32) {
         }
         baton = Baton::start_again(directory).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut acknowledged = BTreeSet::new();
-    for sender in senders {
-        acknowledged.append(&mut sender.await.unwrap());
-    }
+    let acknowledged = senders.stop().await;
     let drained = async || (arrivals.missing(&acknowledged) == 0).then_some(());
     let _ = tokio::time::timeout(DRAINED, within(DRAINED * 2, "all is read", drained)).await;
     // Whatever would come again comes now.

@@ -22,6 +22,7 @@ mod downgrade;
 mod durability;
 mod events;
 mod failover;
+mod faults;
 mod full_disk;
 mod generations;
 mod h2;

@@ -35,6 +35,12 @@ impl Master {
         Self::start_at(name, "127.0.0.1:0", arguments).await
     }
 
+    /// At an address that is not 127.0.0.1, from where others connect: one of them could be given its port while it is down.
+    pub async fn start_apart(name: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self::start_at(name, "127.0.0.2:0", arguments).await
+    }
+
     async fn start_at(name: &str, listen: &str, arguments: Vec<String>) -> Self {
         let mut all = vec!["sample-master", "--listen", listen, "--name", name];
         all.extend(arguments.iter().map(String::as_str));
@@ -53,6 +59,10 @@ impl Master {
         assert!(!self.process.running(), "{} still runs", self.name);
         let arguments = std::mem::take(&mut self.arguments);
         *self = Self::start_at(&self.name.clone(), &self.address.to_string(), arguments).await;
+    }
+
+    pub fn running(&mut self) -> bool {
+        self.process.running()
     }
 
     /// `kill -9`, and waits until it is gone.

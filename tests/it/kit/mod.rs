@@ -20,6 +20,8 @@ pub mod master;
 pub mod meta;
 pub mod process;
 pub mod raw;
+pub mod relay;
+pub mod sender;
 pub mod small_disk;
 pub mod smtp;
 pub mod strict;

@@ -1,0 +1,230 @@
+//! Whatever happens to the master that serves, under load: every webhook is answered 2xx, and what was sent, acknowledged and read is
+//! the same, in the same order. Times are measured in [`crate::failover`]; here nothing depends on them.
+
+mod judge;
+mod kills;
+mod scene;
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::kit::among_others;
+use crate::kit::load::until;
+use crate::kit::relay::Network;
+use scene::{Scene, Setting};
+
+/// Where an answer is given for a master that cannot give it.
+const DELIVERIES: [&str; 2] = ["inline-then-spool", "spool"];
+
+/// Load before the fault, and after another master has taken over.
+const CALM: Duration = Duration::from_millis(600);
+
+/// Comes and goes, of a master that flaps.
+const FLAPS: u64 = 5;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Crash,
+    Hang,
+    /// The network between Baton and the master.
+    Broken(Network),
+    /// Every message is answered 503.
+    Errors,
+    /// Every message is answered after three seconds, six times what it may take.
+    Slow,
+    /// Whoever serves dies and comes back, again and again.
+    Flaps,
+    /// The one that serves and the next one die at the same moment.
+    TwoAtOnce,
+    /// The next one is dead before it is needed, and nobody has noticed.
+    DeadOnArrival,
+    /// The next one dies when it has just taken over.
+    DiesWhenChosen,
+    /// The next one does not take the state, or says that it holds another one.
+    Hook(&'static str),
+}
+
+impl Fault {
+    fn setting(self, delivery: &'static str) -> Setting {
+        let interval = if self == Self::DeadOnArrival { "5s" } else { "500ms" };
+        let network = matches!(self, Self::Broken(_));
+        let hooks = matches!(self, Self::Hook(_)).then_some("500ms");
+        Setting { delivery, interval, network, hooks }
+    }
+
+    async fn cause(self, scene: &mut Scene) {
+        let [a, b, _] = &mut scene.masters;
+        match self {
+            Self::Crash => a.kill().await,
+            Self::Hang => a.signal(Signal::STOP),
+            Self::Broken(network) => scene.network.as_ref().unwrap().set(network),
+            Self::Errors => a.fault(r#"{"status":503}"#).await,
+            Self::Slow => a.fault(r#"{"delay_ms":3000}"#).await,
+            Self::TwoAtOnce => {
+                a.signal(Signal::KILL);
+                b.signal(Signal::KILL);
+            }
+            Self::DeadOnArrival => {
+                b.kill().await;
+                a.kill().await;
+            }
+            Self::DiesWhenChosen => {
+                a.kill().await;
+                scene.until("b was chosen", async || scene.upstream().await["active"] == "b").await;
+                scene.masters[1].kill().await;
+            }
+            Self::Hook(fault) => {
+                scene
+                    .until("a state is kept", async || {
+                        scene.upstream().await["failover"]["groups"][0]["kept"]["state"]["from"] == "a"
+                    })
+                    .await;
+                scene.masters[1].fault(&format!(r#"{{"hook":"{fault}"}}"#)).await;
+                scene.masters[0].kill().await;
+            }
+            Self::Flaps => {
+                for round in 0..FLAPS {
+                    let active = scene.upstream().await["active"].clone();
+                    let Some(master) = scene.masters.iter_mut().find(|master| active == master.name) else { continue };
+                    master.kill().await;
+                    // Back before anybody has asked whether it is dead, or long after.
+                    tokio::time::sleep(Duration::from_millis(round * 40)).await;
+                    master.restart_dead().await;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    /// Who serves then.
+    fn successors(self) -> &'static [&'static str] {
+        match self {
+            Self::Flaps => &["a", "b", "c"],
+            Self::TwoAtOnce | Self::DeadOnArrival | Self::DiesWhenChosen | Self::Hook(_) => &["c"],
+            _ => &["b", "c"],
+        }
+    }
+
+    async fn end(self, scene: &mut Scene) {
+        match self {
+            Self::Hang => scene.masters[0].signal(Signal::CONT),
+            Self::Broken(_) => scene.network.as_ref().unwrap().set(Network::Works),
+            Self::Errors | Self::Slow => scene.masters[0].fault("{}").await,
+            Self::Hook(_) => scene.masters[1].fault("{}").await,
+            _ => {}
+        }
+        for master in &mut scene.masters {
+            if !master.running() {
+                master.restart_dead().await;
+            }
+        }
+    }
+}
+
+async fn one(fault: Fault, delivery: &'static str) {
+    let mut scene = Scene::start(fault.setting(delivery)).await;
+    let gateway = scene.load();
+    until(&gateway, CALM).await;
+    fault.cause(&mut scene).await;
+    scene.until_served_by(fault.successors()).await;
+    let switched = scene.reads().len();
+    until(&gateway, gateway.elapsed() + CALM).await;
+    fault.end(&mut scene).await;
+    for name in ["a", "b", "c"] {
+        scene.until_back(name).await;
+    }
+    let report = gateway.stop().await;
+    let acknowledged = scene.acknowledged(&report);
+    let reads = scene.settled(&acknowledged).await;
+    scene.judge(&reads, &acknowledged).await;
+    let failovers = scene.failovers().await;
+    assert!(!failovers.is_empty() || fault == Fault::Flaps, "nobody took over");
+    // On a busy machine a probe may be late, and a master serve again that has come back.
+    if fault != Fault::Flaps && failovers.iter().all(|it| it["to"] != "a") {
+        let news = judge::news(&reads, "a", switched);
+        assert!(news.is_empty(), "{delivery}: a does not serve and got {news:#?}");
+    }
+    if let Fault::Hook(_) = fault {
+        assert!(failovers.iter().any(|it| it["passed"][0]["master"] == "b"), "{failovers:#?}");
+        let early = reads.iter().find(|read| read.master == "b");
+        assert!(early.is_none() || failovers.iter().any(|it| it["to"] == "b"), "b did not take over and got {early:?}");
+    }
+}
+
+/// Both deliveries side by side, so that their waits are one.
+async fn survives(fault: Fault) {
+    let _machine = among_others().await;
+    let [first, second] = DELIVERIES;
+    tokio::join!(one(fault, first), one(fault, second));
+}
+
+#[tokio::test]
+async fn a_crash_loses_doubles_and_reorders_nothing() {
+    survives(Fault::Crash).await;
+}
+
+#[tokio::test]
+async fn a_hang_loses_doubles_and_reorders_nothing_also_when_it_ends() {
+    survives(Fault::Hang).await;
+}
+
+#[tokio::test]
+async fn a_closed_port_loses_doubles_and_reorders_nothing() {
+    survives(Fault::Broken(Network::Refuses)).await;
+}
+
+#[tokio::test]
+async fn resets_lose_double_and_reorder_nothing() {
+    survives(Fault::Broken(Network::Resets)).await;
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_packets_loses_doubles_and_reorders_nothing_also_when_they_arrive_late() {
+    survives(Fault::Broken(Network::Vanishes)).await;
+}
+
+#[tokio::test]
+async fn answers_of_503_lose_double_and_reorder_nothing() {
+    survives(Fault::Errors).await;
+}
+
+#[tokio::test]
+async fn slow_answers_lose_double_and_reorder_nothing() {
+    survives(Fault::Slow).await;
+}
+
+#[tokio::test]
+async fn masters_that_come_and_go_lose_double_and_reorder_nothing() {
+    survives(Fault::Flaps).await;
+}
+
+#[tokio::test]
+async fn two_crashes_at_once_lose_double_and_reorder_nothing() {
+    survives(Fault::TwoAtOnce).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_is_dead_already_loses_doubles_and_reorders_nothing() {
+    survives(Fault::DeadOnArrival).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_dies_when_it_is_chosen_loses_doubles_and_reorders_nothing() {
+    survives(Fault::DiesWhenChosen).await;
+}
+
+#[tokio::test]
+async fn hooks_that_fail_under_load_lose_double_and_reorder_nothing() {
+    survives(Fault::Hook("import-500")).await;
+}
+
+#[tokio::test]
+async fn hooks_that_lie_under_load_lose_double_and_reorder_nothing() {
+    survives(Fault::Hook("import-lies")).await;
+}
+
+#[tokio::test]
+async fn hooks_that_hang_under_load_lose_double_and_reorder_nothing() {
+    survives(Fault::Hook("activate-hangs")).await;
+}
