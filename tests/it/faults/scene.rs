@@ -25,8 +25,10 @@ const AFTERMATH: Duration = Duration::from_millis(300);
 const HOOK_SECRET: &str = "what masters and Baton share";
 
 /// What a scene is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Setting {
+    /// What fails.
+    pub name: String,
     pub delivery: &'static str,
     /// Between two probes.
     pub interval: &'static str,
@@ -45,7 +47,7 @@ pub struct Scene {
     pub log: Directory,
 }
 
-async fn masters(log: &Directory, setting: Setting) -> [Master; 3] {
+async fn masters(log: &Directory, setting: &Setting) -> [Master; 3] {
     let file = log.path().join("read");
     let mut arguments = vec!["--log", file.to_str().expect("a path in UTF-8"), "--app-secret", meta::SECRET];
     if setting.hooks.is_some() {
@@ -58,8 +60,8 @@ async fn masters(log: &Directory, setting: Setting) -> [Master; 3] {
     ]
 }
 
-fn config(masters: &[Master; 3], network: Option<&Relay>, setting: Setting) -> Config {
-    let Setting { delivery, interval, hooks, .. } = setting;
+fn config(masters: &[Master; 3], network: Option<&Relay>, setting: &Setting) -> Config {
+    let Setting { delivery, interval, hooks, .. } = *setting;
     let mut config = Config::empty();
     for (priority, master) in masters.iter().enumerate() {
         let address = network.filter(|_| priority == 0).map_or(master.address, |relay| relay.address);
@@ -90,7 +92,7 @@ fn config(masters: &[Master; 3], network: Option<&Relay>, setting: Setting) -> C
         .upstream(&format!(
             "health_check: {{ interval: {interval}, timeout: 500ms, unhealthy_threshold: 2, http: {{ path: /health }} }}"
         ))
-        .upstream("outlier_detection: { consecutive_failures: 5 }")
+        .upstream("outlier_detection: { consecutive_failures: 5, base_ejection: 1s, max_ejection: 1s }")
         .upstream("retry: { per_try_timeout: 500ms }")
         // Nothing becomes a dead letter by what is done to its masters.
         .upstream("redelivery: { attempts: 1000, masters: 100, backoff: 50ms, max_backoff: 200ms }")
@@ -100,15 +102,20 @@ fn config(masters: &[Master; 3], network: Option<&Relay>, setting: Setting) -> C
 impl Scene {
     pub async fn start(setting: Setting) -> Self {
         let log = Directory::new();
-        let masters = masters(&log, setting).await;
+        let masters = masters(&log, &setting).await;
         let network = if setting.network { Some(Relay::start(masters[0].address).await) } else { None };
-        let config = config(&masters, network.as_ref(), setting);
+        let config = config(&masters, network.as_ref(), &setting);
         let baton = Baton::start(&config).await;
         let scene = Self { setting, masters, network, baton, config, log };
-        if setting.hooks.is_some() {
+        if scene.setting.hooks.is_some() {
             scene.until("a was told that it serves", async || scene.masters[0].own().await["active"] == true).await;
         }
         scene
+    }
+
+    /// For messages of tests that fail.
+    pub fn name(&self) -> String {
+        format!("{}, {}", self.setting.name, self.setting.delivery)
     }
 
     /// Load that goes on until it is stopped.
@@ -125,7 +132,7 @@ impl Scene {
 
     /// Waits for a condition, for longer than it may take.
     pub async fn until(&self, expected: &str, condition: impl AsyncFn() -> bool) {
-        let expected = format!("{expected} ({})", self.setting.delivery);
+        let expected = format!("{expected} ({})", self.name());
         within(PATIENCE, &expected, async || condition().await.then_some(())).await;
     }
 
@@ -177,7 +184,7 @@ impl Scene {
     /// Every answer has to be 2xx; gives what was acknowledged.
     pub fn acknowledged(&self, report: &Report) -> BTreeSet<(u32, u64)> {
         let failures: Vec<&Exchange> = report.exchanges.iter().filter(|e| !e.succeeded()).take(5).collect();
-        assert!(report.failed == 0, "{}: {report}\nthe first failures: {failures:#?}", self.setting.delivery);
+        assert!(report.failed == 0, "{}: {report}\nthe first failures: {failures:#?}", self.name());
         report.exchanges.iter().map(|exchange| (exchange.conversation, exchange.sequence)).collect()
     }
 
@@ -189,7 +196,7 @@ impl Scene {
         let list = list.as_array().expect("a list").clone();
         let mut epochs = BTreeSet::new();
         for it in list.iter().filter(|it| it["state"] == "completed") {
-            assert!(epochs.insert(it["epoch"].as_u64()), "an epoch with two owners: {list:#?}");
+            assert!(epochs.insert(it["epoch"].as_u64()), "{}: an epoch with two owners: {list:#?}", self.name());
         }
         list
     }
@@ -197,10 +204,10 @@ impl Scene {
     /// The laws that hold whatever has failed.
     pub async fn judge(&self, reads: &[Read], acknowledged: &BTreeSet<(u32, u64)>) {
         let wrongs = judge::wrongs(reads, acknowledged);
-        let (delivery, count) = (self.setting.delivery, wrongs.len());
+        let (name, count) = (self.name(), wrongs.len());
         let first: Vec<_> = wrongs.iter().take(10).collect();
-        assert!(wrongs.is_empty(), "{delivery}: {count} wrongs of {} acknowledged: {first:#?}", acknowledged.len());
-        assert_eq!(self.baton.metric("baton_dead_letters", &[]).await, 0.0, "{delivery}");
+        assert!(wrongs.is_empty(), "{name}: {count} wrongs of {} acknowledged: {first:#?}", acknowledged.len());
+        assert_eq!(self.baton.metric("baton_dead_letters", &[]).await, 0.0, "{name}");
         self.failovers().await;
     }
 }
