@@ -4,53 +4,16 @@
 //   node tests/dashboard/run.mjs BATON CHROMIUM DIRECTORY
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { resolve } from "node:path";
-import { chromium } from "playwright-core";
+import { readFileSync, writeFileSync } from "node:fs";
+import { addressOf, baton, browse, busy, directory, fits, killMasters, master, PHONE, running, see, start, view as go } from "./kit.mjs";
+import { operate } from "./operate.mjs";
 
-const [baton, browserPath, directory] = process.argv.slice(2).map((argument) => resolve(argument));
 const SECRET = "not a secret but in this test";
-// How long anything may take to appear; what has to be quick is held to its own time.
-const PATIENCE = 15_000;
 const BYTES_MAX = 200_000;
 // From a fault to its being read, milliseconds.
 const NOTICED_MAX = 2000;
-
-const running = [];
-rmSync(directory, { recursive: true, force: true });
-mkdirSync(directory, { recursive: true });
-
-// Starts a program and waits for a line.
-async function start(name, argv, line) {
-  const child = spawn(baton, argv, { stdio: ["ignore", "pipe", "inherit"] });
-  running.push(child);
-  let said = "";
-  child.stdout.setEncoding("utf8");
-  return new Promise((done, failed) => {
-    child.stdout.on("data", (text) => {
-      said += text;
-      if (line.test(said)) done({ child, said });
-    });
-    child.on("exit", (code) => failed(new Error(`${name} ended with ${code}: ${said}`)));
-    setTimeout(() => failed(new Error(`${name} only said: ${said}`)), PATIENCE).unref();
-  });
-}
-
-const addressOf = (said, pattern) => said.match(pattern)[1];
-
-async function master(name, address = "127.0.0.1:0", ...more) {
-  const { child, said } = await start(name, ["sample-master", "--name", name, "--listen", address, ...more], /listening on \S+\n/);
-  return { child, address: addressOf(said, /listening on (\S+)/) };
-}
-
-function killMasters() {
-  for (const child of running.filter((child) => child.spawnargs.includes("sample-master"))) {
-    child.removeAllListeners("exit");
-    child.kill("SIGKILL");
-  }
-}
 
 // A message with markup where a name belongs.
 function webhook(id) {
@@ -90,30 +53,14 @@ logging: { level: warn, access_log: "off" }
   const [gateway, admin] = [addressOf(said, /listening on http:\/\/(\S+)/), addressOf(said, /admin on (\S+)/)];
   const token = execFileSync(baton, ["token", "--role", "operator", "--config", configuration], { encoding: "utf8" }).trim();
 
-  const browser = await chromium.launch({
-    executablePath: browserPath,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-  });
-  const complaints = [];
-  const open = async (options) => {
-    const context = await browser.newContext(options);
-    const page = await context.newPage();
-    page.setDefaultTimeout(PATIENCE);
-    page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
-    page.on("pageerror", (error) => complaints.push(String(error.stack)));
-    return page;
-  };
+  const { browser, complaints, forgive, open } = await browse();
   try {
     const page = await open({ viewport: { width: 1280, height: 900 } });
     const sizes = [];
     // What has not come when the browser is closed is of no interest.
     page.on("response", async (answer) => new URL(answer.url()).pathname.startsWith("/api") || sizes.push((await answer.body().catch(() => "")).length));
-    const see = (locator) => locator.first().waitFor();
     const text = (words) => page.getByText(words);
-    const view = async (name) => {
-      await page.getByRole("link", { name, exact: true }).click();
-      await page.locator(`nav a[aria-current]`, { hasText: name }).waitFor();
-    };
+    const view = (name) => go(page, name);
     const row = (name) => page.locator(`#master-bots-${name}`);
 
     say("the first screen says that all is well, soon and in few bytes");
@@ -163,7 +110,7 @@ logging: { level: warn, access_log: "off" }
     await see(row("riyadh-1").getByText("well"));
     await page.screenshot({ path: `${directory}/masters.png`, fullPage: true });
     // The wrong token is refused aloud, by the browser too.
-    complaints.splice(0, complaints.length, ...complaints.filter((line) => !line.includes("401")));
+    forgive("401");
 
     say("what happened is told as it happens, and can be searched");
     await view("Timeline");
@@ -209,7 +156,7 @@ logging: { level: warn, access_log: "off" }
     await page.getByRole("dialog").getByRole("button", { name: "End it" }).click();
     await page.getByRole("button", { name: /^end the silence/ }).waitFor({ state: "detached" });
     // A silence without a reason is refused aloud, by the browser too.
-    complaints.splice(0, complaints.length, ...complaints.filter((line) => !line.includes("422")));
+    forgive("422");
     await view("Overview");
 
     // It refuses every signature, so the message dies of it.
@@ -252,14 +199,8 @@ logging: { level: warn, access_log: "off" }
     await see(page.locator("nav a[aria-current]", { hasText: "Masters" }));
 
     say("it fits a phone, in the dark too");
-    const phone = await open({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
-    for (const name of ["overview", "masters", "flow", "timeline", "alerts", "messages", "sla"]) {
-      await phone.goto(`${admin}/#/${name}`);
-      await phone.locator("#view .card").first().waitFor();
-      const wide = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
-      await phone.screenshot({ path: `${directory}/phone-${name}.png`, fullPage: true });
-    }
+    const phone = await open(PHONE);
+    await fits(phone, admin, ["overview", "masters", "flow", "timeline", "alerts", "messages", "sla"], directory);
 
     assert.deepEqual(complaints, []);
     say(`drawn after ${drawn} ms, ${sizes.reduce((sum, size) => sum + size, 0)} bytes; a killed master was shown after ${noticed} ms`);
@@ -270,11 +211,9 @@ logging: { level: warn, access_log: "off" }
   }
 }
 
-// Whether this machine has too much to do for times to mean anything.
-const busy = () => Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]) > 3;
-
 try {
   await test((line) => console.log(line));
+  await operate((line) => console.log(line));
 } finally {
   for (const child of running) {
     child.removeAllListeners("exit");

@@ -1,49 +1,9 @@
-// What an operator does: each asks first, says what would follow, and takes a reason for the audit trail.
+// What an operator does with masters, messages and alerts: each asks first, says what would follow, and takes a reason for the audit trail.
 
-import { post, Refused, remove, token } from "./api.js";
-import { h, show } from "./dom.js";
+import { post, remove } from "./api.js";
+import { confirm } from "./confirm.js";
+import { h } from "./dom.js";
 import { count, plural, rate } from "./format.js";
-import { refresh } from "./live.js";
-import { signIn } from "./session.js";
-
-const REASON_MAX = 200;
-
-// Asks whether to go on. `act` is given the reason, and its failure is shown in place.
-function confirm(question) {
-  const { title, preview, word, act, more } = question;
-  if (!token.get()) return signIn("Changes need a token of an operator.", () => confirm(question));
-  const dialog = document.getElementById("dialog");
-  let failed = null;
-  let busy = false;
-  const draw = () => show(dialog, h("form", { method: "dialog", onsubmit: submit },
-    h("h2", { id: "dialog-title" }, title),
-    h("ul", { class: "plain", id: "preview" }, preview.map((line) => h("li", {}, line))),
-    more?.(),
-    h("label", { for: "reason" }, "Why (for the audit trail)"),
-    h("input", { id: "reason", maxlength: REASON_MAX, autocomplete: "off" }),
-    failed && h("p", { class: "error", role: "alert" }, failed),
-    h("div", { class: "buttons" },
-      h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
-      h("button", { class: "main", disabled: busy }, word))));
-  const submit = async (event) => {
-    event.preventDefault();
-    const reason = document.getElementById("reason").value.trim();
-    [busy, failed] = [true, null];
-    draw();
-    try {
-      await act(reason);
-      dialog.close();
-      await refresh();
-    } catch (error) {
-      busy = false;
-      failed = error instanceof Refused ? error.message : "Baton cannot be reached: whether it was done is not known.";
-      draw();
-      if (error instanceof Refused && error.status === 401) signIn(failed, () => confirm(question));
-    }
-  };
-  draw();
-  dialog.showModal();
-}
 
 export function changeState(upstream, master, to) {
   const others = upstream.masters.filter((it) => it.name !== master.name && it.usable);
@@ -86,11 +46,11 @@ export function silence(alert, then) {
   const matchers = Object.entries(labels).map(([label, value]) => ({ label, value }));
   const what = matchers.map(({ label, value }) => `${label} ${value}`).join(", ");
   const preview = [`Nobody is told of ${what}; it stays on the page. A reason has to be given.`];
-  const more = () => h("label", {}, "For ", h("select", { id: "duration" }, QUIET.map(([value, words]) => h("option", { value }, words))));
-  const act = async (reason) => { await post("/api/v1/alerts/silences", { matchers, duration: document.getElementById("duration").value, reason }); await then(); };
-  confirm({ title: `Keep ${alert.rule} quiet`, preview, word: "Silence", act, more });
+  const fields = () => h("label", {}, "For ", h("select", { id: "duration", name: "duration" }, QUIET.map(([value, words]) => h("option", { value }, words))));
+  const act = async (reason, { duration }) => { await post("/api/v1/alerts/silences", { matchers, duration, reason }); await then(); };
+  confirm({ title: `Keep ${alert.rule} quiet`, preview, word: "Silence", act, fields });
 }
 
 export function endSilence(it, what, then) {
-  confirm({ title: "End a silence", preview: [`${what} is told again.`], word: "End it", act: async () => { await remove(`/api/v1/alerts/silences/${encodeURIComponent(it.id)}`); await then(); } });
+  confirm({ title: "End a silence", preview: [`${what} is told again.`], word: "End it", unexplained: true, act: async () => { await remove(`/api/v1/alerts/silences/${encodeURIComponent(it.id)}`); await then(); } });
 }

@@ -40,3 +40,9 @@ export function clock(milliseconds) {
 }
 
 export const plural = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
+
+export function bytes(number) {
+  const units = ["bytes", "KiB", "MiB", "GiB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, number)) / 10));
+  return `${count(number / 1024 ** power)} ${units[power]}`;
+}

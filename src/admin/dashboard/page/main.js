@@ -2,6 +2,7 @@
 
 import { alerts } from "./alerts.js";
 import { h, show } from "./dom.js";
+import { failovers } from "./failovers.js";
 import { flow } from "./flow.js";
 import { since } from "./format.js";
 import { begin, onChange, state } from "./live.js";
@@ -12,7 +13,16 @@ import { session, signIn } from "./session.js";
 import { serviceLevel } from "./sla.js";
 import { timeline } from "./timeline.js";
 
-const VIEWS = { overview: ["Overview", overview], masters: ["Masters", masters], flow: ["Flow", flow], timeline: ["Timeline", timeline], alerts: ["Alerts", alerts], messages: ["Messages", messages], sla: ["Service level", serviceLevel] };
+const VIEWS = {
+  overview: ["Overview", overview],
+  masters: ["Masters", masters],
+  flow: ["Flow", flow],
+  failovers: ["Failovers", failovers],
+  timeline: ["Timeline", timeline],
+  alerts: ["Alerts", alerts],
+  messages: ["Messages", messages],
+  sla: ["Service level", serviceLevel],
+};
 
 const element = (id) => document.getElementById(id);
 const current = () => (location.hash.slice(2) in VIEWS ? location.hash.slice(2) : "overview");

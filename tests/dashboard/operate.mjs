@@ -1,0 +1,148 @@
+// What operators do on the dashboard beyond single masters: who serves is seen and changed, each change after what the server says of it.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { addressOf, baton, browse, busy, directory, fits, master, PHONE, see, start, view as go } from "./kit.mjs";
+
+const HOOK_SECRET = "not a secret of hooks either";
+// From a fault to another master's being read, milliseconds.
+const TAKEN_OVER_MAX = 2000;
+
+export async function operate(say) {
+  const hooked = (name, address) => master(name, address, "--hook-secret", HOOK_SECRET);
+  const [first, second] = [await hooked("dubai-1"), await hooked("dubai-2")];
+  const [berlin, oslo, spare] = [await master("berlin"), await master("oslo"), await master("spare")];
+  const configuration = `${directory}/operated.yaml`;
+  writeFileSync(configuration, `
+listeners: [{ name: gateway, address: "127.0.0.1:0" }]
+routes:
+  - { name: webhooks, match: { path_prefix: /webhook }, upstream: bots }
+  - name: numbers
+    match: { path_prefix: /numbers }
+    upstream: numbers
+    whatsapp: { provider: cloud-api, app_secret: "not a secret", verify_token: "of no use here" }
+upstreams:
+  - name: bots
+    masters:
+      - { name: dubai-1, address: "${first.address}", priority: 0 }
+      - { name: dubai-2, address: "${second.address}", priority: 1 }
+    health_check: { interval: 500ms, timeout: 400ms, unhealthy_threshold: 2, healthy_threshold: 1, http: { path: /health } }
+    failover:
+      deadline: 2s
+      recovery: { timeout: 30s, max_attempts: 5 }
+      hooks: { export: /state, import: /state, activate: /activate, deactivate: /deactivate, interval: 1s, secret: "${HOOK_SECRET}" }
+  - name: numbers
+    masters:
+      - { name: berlin, address: "${berlin.address}", accounts: ["111"] }
+      - { name: oslo, address: "${oslo.address}", accounts: ["222"] }
+      - { name: spare, address: "${spare.address}", priority: 1, accounts: ["111", "222"] }
+    health_check: { interval: 500ms, timeout: 400ms, http: { path: /health } }
+    failover: {}
+state: { path: "${directory}/operated" }
+admin: { address: "127.0.0.1:0" }
+logging: { level: warn, access_log: "off" }
+`);
+  const { said } = await start("baton", ["run", "--config", configuration], /^ready$/m);
+  const admin = addressOf(said, /admin on (\S+)/);
+  const token = execFileSync(baton, ["token", "--role", "operator", "--name", "ann", "--config", configuration], { encoding: "utf8" }).trim();
+  const { browser, complaints, forgive, open } = await browse();
+  try {
+    const page = await open({ viewport: { width: 1280, height: 900 } });
+    const dialog = page.getByRole("dialog");
+    const button = (name) => page.locator("#view").getByRole("button", { name, exact: true });
+    const previewed = (words) => see(page.locator("#preview", { hasText: words }));
+    const confirm = async (word, reason) => {
+      if (reason) await page.getByLabel("Why").fill(reason);
+      await dialog.getByRole("button", { name: word, exact: true }).click();
+      await dialog.waitFor({ state: "hidden" });
+    };
+    await page.goto(admin);
+    await see(page.getByText("All is well"));
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByLabel("Token").fill(token);
+    await dialog.getByRole("button", { name: "Sign in" }).click();
+    await see(page.getByText("ann, operator"));
+
+    say("who serves is on the page, with what is kept of its state");
+    await go(page, "Failovers");
+    const serving = page.locator("#serving-bots");
+    const serves = (name) => see(serving.locator("tbody th", { hasText: name }));
+    await serves("dubai-1");
+    await see(serving.locator("tbody tr", { hasText: "of dubai-1" }).getByText("1 master"));
+    await see(page.locator("#failovers").getByText("None yet."));
+
+    say("a failover is watched as it happens, and is in the history with its cause");
+    first.child.removeAllListeners("exit");
+    first.child.kill("SIGKILL");
+    const killed = Date.now();
+    await serves("dubai-2");
+    const noticed = Date.now() - killed;
+    const row = (epoch) => page.locator(`#failover-bots-${epoch}`);
+    await see(row(1).getByText("completed"));
+    await see(row(1).getByText("dubai-1 → dubai-2"));
+    await see(row(1).getByText("by baton"));
+    await see(row(1).getByText("SHA-256"));
+    await see(serving.getByText("nobody", { exact: true }));
+    await see(serving.locator("li", { hasText: "dubai-1" }).getByText("failed"));
+    await page.screenshot({ path: `${directory}/failovers.png`, fullPage: true });
+
+    say("what cannot be done is said before it is tried");
+    await button("fail back bots").click();
+    await see(dialog.getByRole("alert"));
+    await previewed("Nothing is done.");
+    assert.ok(await dialog.getByRole("button", { name: "Fail back" }).isDisabled());
+    await page.keyboard.press("Escape");
+
+    say("failures are forgotten, and the preferred master takes over again, both with a reason");
+    await hooked("dubai-1", first.address);
+    await see(serving.getByText("1 master"));
+    await see(serving.locator("li", { hasText: "dubai-1" }).getByText("not stable yet"));
+    await button("reset bots").click();
+    await previewed("The failures of dubai-1 are forgotten");
+    await confirm("Reset", "its disk was full");
+    await serving.getByText("not stable yet").waitFor({ state: "detached" });
+    await button("fail back bots").click();
+    await previewed("dubai-1 takes over everything from dubai-2. 0 conversations");
+    assert.equal(await page.getByLabel("Why").inputValue(), "");
+    await confirm("Fail back", "it is well again");
+    await serves("dubai-1");
+    await see(row(2).getByText("it is well again"));
+    await see(row(2).getByText("by ann"));
+
+    say("another master is chosen, and what is previewed is what is done");
+    await button("fail over bots").click();
+    await previewed("dubai-2 takes over everything from dubai-1");
+    await page.getByLabel("To", { exact: true }).selectOption("dubai-1");
+    await see(dialog.getByRole("alert").filter({ hasText: "dubai-1" }));
+    await page.getByLabel("To", { exact: true }).selectOption("dubai-2");
+    await previewed("dubai-2 takes over everything from dubai-1");
+    await page.screenshot({ path: `${directory}/failover-preview.png` });
+    await page.getByLabel("Why").focus();
+    await page.keyboard.type("a <b>new</b> version");
+    await page.keyboard.press("Enter");
+    await serves("dubai-2");
+    await see(row(3).getByText("a <b>new</b> version"));
+    assert.equal(await page.locator("#view b").count(), 0);
+    forgive("409");
+
+    say("one account changes hands without the others");
+    const numbers = page.locator("#serving-numbers tbody tr");
+    await button("fail over numbers").click();
+    await previewed("spare takes over 111 from berlin");
+    await page.getByLabel("Of", { exact: true }).selectOption("222");
+    await previewed(/^spare takes over 222 from oslo[^,]*$/);
+    await confirm("Fail over");
+    await see(numbers.filter({ hasText: "222" }).locator("th", { hasText: "spare" }));
+    await see(numbers.filter({ hasText: "111" }).locator("th", { hasText: "berlin" }));
+
+    say("it fits a phone, in the dark too");
+    await fits(await open(PHONE), admin, ["failovers"], directory);
+
+    assert.deepEqual(complaints, []);
+    say(`another master was shown to serve ${noticed} ms after one was killed`);
+    assert.ok(noticed < TAKEN_OVER_MAX || busy(), `it took ${noticed} ms to show who took over`);
+  } finally {
+    await browser.close();
+  }
+}
