@@ -2,10 +2,12 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { addressOf, baton, browse, busy, directory, fits, master, PHONE, see, start, view as go } from "./kit.mjs";
 
 const HOOK_SECRET = "not a secret of hooks either";
+// Records of a page of the audit trail.
+const PAGE = 50;
 // From a fault to another master's being read, milliseconds.
 const TAKEN_OVER_MAX = 2000;
 
@@ -45,7 +47,8 @@ logging: { level: warn, access_log: "off" }
 `);
   const { said } = await start("baton", ["run", "--config", configuration], /^ready$/m);
   const admin = addressOf(said, /admin on (\S+)/);
-  const token = execFileSync(baton, ["token", "--role", "operator", "--name", "ann", "--config", configuration], { encoding: "utf8" }).trim();
+  const tokenOf = (name) => execFileSync(baton, ["token", "--role", "operator", "--name", name, "--config", configuration], { encoding: "utf8" }).trim();
+  const token = tokenOf("ann");
   const { browser, complaints, forgive, open } = await browse();
   try {
     const page = await open({ viewport: { width: 1280, height: 900 } });
@@ -136,8 +139,47 @@ logging: { level: warn, access_log: "off" }
     await see(numbers.filter({ hasText: "222" }).locator("th", { hasText: "spare" }));
     await see(numbers.filter({ hasText: "111" }).locator("th", { hasText: "berlin" }));
 
+    say("who changed what is there, the newest first, and can be searched page by page");
+    await go(page, "Audit");
+    const records = page.locator("#audit tbody tr");
+    await see(records.first().getByText("upstreams/numbers"));
+    await see(records.filter({ hasText: "a <b>new</b> version" }).getByText("ann"));
+    assert.equal(await page.locator("#view b").count(), 0);
+    const headers = { authorization: `Bearer ${tokenOf("bob")}`, "content-type": "application/json" };
+    for (let turn = 0; turn < PAGE + 5; turn += 1) {
+      const answer = await fetch(`${admin}/api/v1/upstreams/numbers/masters/spare/operator-state`, { method: "POST", headers, body: `{ "state": "ready", "reason": "turn ${turn}" }` });
+      assert.equal(answer.status, 200);
+    }
+    // What is new comes by itself.
+    await see(records.first().getByText(`turn ${PAGE + 4}`));
+    await button("Older").click();
+    await see(page.getByText("page 2"));
+    await see(records.first().getByText("turn 4", { exact: true }));
+    await button("Newest").click();
+    await page.getByLabel("By", { exact: true }).fill("ann");
+    await page.keyboard.press("Enter");
+    await see(records.first().getByText("failover", { exact: true }));
+    await page.getByLabel("did", { exact: true }).fill("reset");
+    await page.keyboard.press("Enter");
+    await see(records.first().getByText("its disk was full"));
+    assert.equal(await records.count(), 1);
+
+    say("the trail is verified in words, exported, and what somebody changed in it is told");
+    const verdict = page.locator("#audit-verdict");
+    await see(verdict.getByText("Nothing was changed, removed or added."));
+    const [exported] = await Promise.all([page.waitForEvent("download"), button("Export").click()]);
+    const lines = readFileSync(await exported.path(), "utf8").trim().split("\n");
+    assert.ok(lines.length > PAGE && JSON.parse(lines[0]).seq === 1, lines[0]);
+    await page.screenshot({ path: `${directory}/audit.png`, fullPage: true });
+    const trail = `${directory}/operated/audit`;
+    const file = `${trail}/${readdirSync(trail).find((name) => name.startsWith("audit-"))}`;
+    writeFileSync(file, readFileSync(file, "utf8").replace("its disk was full", "its disk was fine"));
+    await button("Verify again").click();
+    await see(verdict.getByText("damaged"));
+    await see(verdict.locator("li", { hasText: "the record was changed" }));
+
     say("it fits a phone, in the dark too");
-    await fits(await open(PHONE), admin, ["failovers"], directory);
+    await fits(await open(PHONE), admin, ["failovers", "audit"], directory);
 
     assert.deepEqual(complaints, []);
     say(`another master was shown to serve ${noticed} ms after one was killed`);

@@ -1,6 +1,7 @@
 // The page: which view, and everything drawn anew when something has changed.
 
 import { alerts } from "./alerts.js";
+import { audit } from "./audit.js";
 import { h, show } from "./dom.js";
 import { failovers } from "./failovers.js";
 import { flow } from "./flow.js";
@@ -22,6 +23,7 @@ const VIEWS = {
   alerts: ["Alerts", alerts],
   messages: ["Messages", messages],
   sla: ["Service level", serviceLevel],
+  audit: ["Audit", audit],
 };
 
 const element = (id) => document.getElementById(id);

@@ -1,9 +1,10 @@
 // What was promised and how it was kept: budgets, burn rates, and the month's report.
 
-import { ask, get } from "./api.js";
+import { get } from "./api.js";
 import { h } from "./dom.js";
 import { count, plural, span } from "./format.js";
 import { changed } from "./live.js";
+import { save } from "./save.js";
 
 const EVERY = 10_000;
 const ROWS_MAX = 300;
@@ -22,7 +23,7 @@ export function serviceLevel() {
     h("div", { class: "card scroll" }, table(sla.view.items)),
     h("h2", {}, "Report of the month"),
     h("div", { class: "card controls" }, ["html", "csv", "json"].map((format) =>
-      h("button", { type: "button", onclick: () => save(format) }, `Save as ${format.toUpperCase()}`)),
+      h("button", { type: "button", onclick: () => report(format) }, `Save as ${format.toUpperCase()}`)),
     sla.saving && h("p", { class: "soft", role: "status" }, sla.saving)),
   ].filter(Boolean);
 }
@@ -80,17 +81,7 @@ async function renew() {
   changed();
 }
 
-// A file of the browser's: the token goes into a header, so a link would not do.
-async function save(format) {
-  try {
-    const answer = await ask(`/api/v1/sla/report?format=${format}`, { stream: true, headers: { accept: "*/*" } });
-    const url = URL.createObjectURL(await answer.blob());
-    const name = `sla-${new Date().toISOString().slice(0, 7)}.${format}`;
-    h("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
-    sla.saving = `${name} was saved.`;
-  } catch (error) {
-    sla.saving = error.message;
-  }
+async function report(format) {
+  sla.saving = await save(`/api/v1/sla/report?format=${format}`, `sla-${new Date().toISOString().slice(0, 7)}.${format}`);
   changed();
 }
