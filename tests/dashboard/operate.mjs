@@ -20,6 +20,7 @@ export async function operate(say) {
 listeners: [{ name: gateway, address: "127.0.0.1:0" }]
 routes:
   - { name: webhooks, match: { path_prefix: /webhook }, upstream: bots }
+  - { name: shared, match: { path_prefix: /shared }, upstream: shared }
   - name: numbers
     match: { path_prefix: /numbers }
     upstream: numbers
@@ -41,6 +42,10 @@ upstreams:
       - { name: spare, address: "${spare.address}", priority: 1, accounts: ["111", "222"] }
     health_check: { interval: 500ms, timeout: 400ms, http: { path: /health } }
     failover: {}
+  - name: shared
+    strategy: weighted-round-robin
+    masters: [{ name: berlin, address: "${berlin.address}", weight: 2 }, { name: oslo, address: "${oslo.address}" }]
+    health_check: { interval: 500ms, timeout: 400ms, http: { path: /health } }
 state: { path: "${directory}/operated" }
 admin: { address: "127.0.0.1:0" }
 logging: { level: warn, access_log: "off" }
@@ -139,10 +144,55 @@ logging: { level: warn, access_log: "off" }
     await see(numbers.filter({ hasText: "222" }).locator("th", { hasText: "spare" }));
     await see(numbers.filter({ hasText: "111" }).locator("th", { hasText: "berlin" }));
 
+    say("settings change at run time after the server has said what differs, and the page says so until the file is gone by");
+    await go(page, "Masters");
+    const shared = page.locator("#masters-shared");
+    const held = page.locator("#not-the-file");
+    await see(shared.getByText("shared, weighted-round-robin"));
+    assert.equal(await held.count(), 0);
+    await button("strategy of shared").click();
+    await previewed("Nothing changes.");
+    await page.getByLabel("Strategy", { exact: true }).selectOption("geo");
+    await see(dialog.getByRole("alert").filter({ hasText: "geo" }));
+    await page.getByLabel("Strategy", { exact: true }).selectOption("peak-ewma");
+    await previewed("strategy weighted-round-robin -> peak-ewma");
+    await previewed("Warning: `strategy: peak-ewma` does not read this");
+    await confirm("Set", "the quickest first");
+    await see(shared.getByText("shared, peak-ewma"));
+    await see(held.getByText("set at run time"));
+    await shared.getByRole("button", { name: "weight of oslo" }).click();
+    await page.getByLabel("Weight:").fill("0");
+    await see(dialog.getByRole("alert"));
+    await page.getByLabel("Weight:").fill("7");
+    await previewed("weight 1 -> 7");
+    await page.screenshot({ path: `${directory}/weight.png` });
+    await page.getByLabel("Why").fill("a larger machine");
+    assert.equal(await page.getByLabel("Weight:").inputValue(), "7");
+    await confirm("Set");
+    await see(page.locator("#master-shared-oslo td.number", { hasText: /^7$/ }));
+    await shared.getByRole("button", { name: "priority of oslo" }).click();
+    await page.getByLabel("Priority:").fill("3");
+    await previewed("priority 0 -> 3");
+    await page.keyboard.press("Escape");
+    await page.screenshot({ path: `${directory}/settings.png`, fullPage: true });
+    await go(page, "Overview");
+    await button("Go by the file").click();
+    await previewed("strategy peak-ewma -> weighted-round-robin");
+    await previewed("weight 7 -> 1");
+    await confirm("Go by the file", "it was a trial");
+    await held.waitFor({ state: "detached" });
+    const rollback = { method: "POST", headers: { authorization: `Bearer ${tokenOf("bob")}`, "content-type": "application/json" }, body: "{}" };
+    assert.equal((await fetch(`${admin}/api/v1/generations/2/rollback`, rollback)).status, 200);
+    await see(held.getByText("rolled back"));
+    await button("Go by the file").click();
+    await confirm("Go by the file");
+    await held.waitFor({ state: "detached" });
+    forgive("422");
+
     say("who changed what is there, the newest first, and can be searched page by page");
     await go(page, "Audit");
     const records = page.locator("#audit tbody tr");
-    await see(records.first().getByText("upstreams/numbers"));
+    await see(records.first().getByText("bob").or(records.first().getByText("ann")));
     await see(records.filter({ hasText: "a <b>new</b> version" }).getByText("ann"));
     assert.equal(await page.locator("#view b").count(), 0);
     const headers = { authorization: `Bearer ${tokenOf("bob")}`, "content-type": "application/json" };
@@ -158,7 +208,7 @@ logging: { level: warn, access_log: "off" }
     await button("Newest").click();
     await page.getByLabel("By", { exact: true }).fill("ann");
     await page.keyboard.press("Enter");
-    await see(records.first().getByText("failover", { exact: true }));
+    await see(records.first().getByText("config.reload", { exact: true }));
     await page.getByLabel("did", { exact: true }).fill("reset");
     await page.keyboard.press("Enter");
     await see(records.first().getByText("its disk was full"));
@@ -179,7 +229,7 @@ logging: { level: warn, access_log: "off" }
     await see(verdict.locator("li", { hasText: "the record was changed" }));
 
     say("it fits a phone, in the dark too");
-    await fits(await open(PHONE), admin, ["failovers", "audit"], directory);
+    await fits(await open(PHONE), admin, ["failovers", "masters", "audit"], directory);
 
     assert.deepEqual(complaints, []);
     say(`another master was shown to serve ${noticed} ms after one was killed`);

@@ -24,10 +24,10 @@ macro_rules! scripts {
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: Asset = ("style.css", "text/css; charset=utf-8", include_str!("page/style.css"));
 const ICON: Asset = ("icon.svg", "image/svg+xml", include_str!("page/icon.svg"));
-const SCRIPTS: [Asset; 21] = scripts!(
+const SCRIPTS: [Asset; 22] = scripts!(
     "main.js" "dom.js" "format.js" "api.js" "live.js" "plot.js" "words.js" "overview.js" "masters.js" "flow.js" "timeline.js"
     "messages.js" "actions.js" "session.js" "sla.js" "alerts.js" "confirm.js" "takeover.js" "failovers.js"
-    "audit.js" "save.js"
+    "audit.js" "save.js" "settings.js"
 );
 
 /// `GET /`.
@@ -51,6 +51,7 @@ fn serve(kind: &'static str, content: &'static str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::StrategyKind;
 
     /// What a page may weigh that opens at once over a bad line.
     const BYTES_MAX: usize = 200_000;
@@ -77,6 +78,13 @@ mod tests {
                 assert!(files().any(|(name, _, _)| *name == import), "{file} imports {import}");
             }
         }
+    }
+
+    #[test]
+    fn every_strategy_can_be_chosen() {
+        let words = StrategyKind::ALL.map(|(_, word)| format!("\"{word}\"")).join(", ");
+        let (_, _, settings) = files().find(|(name, _, _)| *name == "settings.js").unwrap();
+        assert!(settings.contains(&format!("STRATEGIES = [{words}];")), "{words}");
     }
 
     #[test]

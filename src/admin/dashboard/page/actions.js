@@ -1,24 +1,18 @@
 // What an operator does with masters, messages and alerts: each asks first, says what would follow, and takes a reason for the audit trail.
 
 import { post, remove } from "./api.js";
-import { confirm } from "./confirm.js";
+import { because, confirm } from "./confirm.js";
 import { h } from "./dom.js";
-import { count, plural, rate } from "./format.js";
+import { count, plural, rate, sentence } from "./format.js";
 
 export function changeState(upstream, master, to) {
-  const others = upstream.masters.filter((it) => it.name !== master.name && it.usable);
-  const alone = master.usable && others.length === 0;
-  const takers = others.length > 0 ? `${plural(others.length, "other master", "other masters")} of ${upstream.name} (${others.slice(0, 5).map((it) => it.name).join(", ")}${others.length > 5 ? ", …" : ""})` : "no other master";
-  const now = `${master.name} gets ${rate(master.standing?.requests_per_second ?? 0)} at present, ${count(master.in_flight)} in flight.`;
-  const preview = {
-    ready: [`${master.name} gets new conversations again as soon as its probes pass.`],
-    drain: [now, `New conversations go to ${takers}; those that it has stay with it.`],
-    maintenance: [now, `Everything goes to ${takers}, its own conversations too; what is in flight is finished, probes stop.`],
-  }[to];
-  if (alone && to !== "ready") preview.push(to === "drain" ? "It is the only one in rotation: it will go on getting everything." : "It is the only one in rotation: customers will NOT be answered.");
   const path = `/api/v1/upstreams/${encodeURIComponent(upstream.name)}/masters/${encodeURIComponent(master.name)}/operator-state`;
-  const act = (reason) => post(path, reason ? { state: to, reason } : { state: to });
-  confirm({ title: `Set ${master.name} to ${to}`, preview, word: `Set to ${to}`, act });
+  const now = `${master.name} gets ${rate(master.standing?.requests_per_second ?? 0)} at present, ${count(master.in_flight)} in flight.`;
+  const preview = async () => {
+    const { effects } = await post(path, { state: to, dry_run: true });
+    return [...(to === "ready" ? [] : [now]), ...effects.map(sentence)];
+  };
+  confirm({ title: `Set ${master.name} to ${to}`, preview, word: `Set to ${to}`, act: (reason) => post(path, { state: to, ...because(reason) }) });
 }
 
 const which = (wanted, reason) => (reason ? { ...wanted, comment: reason } : wanted);

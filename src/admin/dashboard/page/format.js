@@ -46,3 +46,5 @@ export function bytes(number) {
   const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, number)) / 10));
   return `${count(number / 1024 ** power)} ${units[power]}`;
 }
+
+export const sentence = (text) => `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`;

@@ -4,6 +4,7 @@ import { changeState } from "./actions.js";
 import { h } from "./dom.js";
 import { count, milliseconds, percent, rate } from "./format.js";
 import { changed, state } from "./live.js";
+import { changeNumber, changeStrategy, notTheFile } from "./settings.js";
 import { masterState, standingState } from "./words.js";
 
 // Beyond this many upstreams one is shown at a time.
@@ -19,6 +20,7 @@ export function masters() {
     changed();
   };
   return [
+    notTheFile(),
     many && h("div", { class: "controls" }, h("label", {}, "Upstream ", h("select", { id: "upstream", value: one.name, onchange: choose },
       upstreams.map((it) => h("option", { value: it.name, selected: it.name === one.name }, `${it.name} (${standingState(it.standing)[1]})`))))),
     ...(many ? [one] : upstreams).map(upstream),
@@ -27,9 +29,11 @@ export function masters() {
 }
 
 function upstream(it) {
-  const heads = [["State"], ["Master"], ["Requests", true], ["Share"], ["Failed", true], ["p50", true], ["p99", true], ["In flight", true], ["Queued", true], ["Waiting", true], ["Do"]];
-  return h("section", { class: "card", id: `masters-${it.name}` }, h("div", { class: "scroll" }, h("table", {},
-    h("caption", {}, `${it.name}, ${it.strategy}`, it.active ? `, active ${it.active}, epoch ${it.epoch}` : ""),
+  const heads = [["State"], ["Master"], ["Requests", true], ["Share"], ["Failed", true], ["p50", true], ["p99", true], ["In flight", true], ["Queued", true], ["Waiting", true], ["Weight", true], ["Priority", true], ["Do"]];
+  return h("section", { class: "card", id: `masters-${it.name}` },
+    h("div", { class: "head" }, h("h2", {}, `${it.name}, ${it.strategy}`, it.active ? `, active ${it.active}, epoch ${it.epoch}` : ""),
+      h("div", { class: "buttons" }, h("button", { type: "button", "aria-label": `strategy of ${it.name}`, onclick: () => changeStrategy(it) }, "Strategy"))),
+    h("div", { class: "scroll" }, h("table", { "aria-label": `masters of ${it.name}` },
     h("thead", {}, h("tr", {}, heads.map(([word, number]) => h("th", { scope: "col", class: number && "number" }, word)))),
     h("tbody", {}, it.masters.map((master) => row(it, master))))));
 }
@@ -47,8 +51,11 @@ function row(upstream, master) {
     h("td", {}, share === null || share === undefined ? "–" : [bar(share), `${count(share)} %`]),
     number(percent(standing?.error_ratio)), number(milliseconds(standing?.p50_ms)), number(milliseconds(standing?.p99_ms)),
     number(count(master.in_flight)), number(count(master.queued)), number(count(master.pending)),
+    number(count(master.weight)), number(count(master.priority)),
     h("td", {}, h("div", { class: "buttons" }, ["ready", "drain", "maintenance"].map((to) =>
-      h("button", { type: "button", disabled: master.operator_state === to, "aria-label": `${to}: ${master.name}`, onclick: () => changeState(upstream, master, to) }, to)))));
+      h("button", { type: "button", disabled: master.operator_state === to, "aria-label": `${to}: ${master.name}`, onclick: () => changeState(upstream, master, to) }, to)),
+    ["weight", "priority"].map((key) =>
+      h("button", { type: "button", "aria-label": `${key} of ${master.name}`, onclick: () => changeNumber(upstream, master, key) }, key)))));
 }
 
 const bar = (percent) => h("svg", { class: "bar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, h("rect", { width: percent, height: 6 }));

@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 import { count, milliseconds, percent, plural, rate, since, span } from "./format.js";
 import { choose, state } from "./live.js";
 import { plot } from "./plot.js";
+import { notTheFile } from "./settings.js";
 import { eventItem } from "./timeline.js";
 import { standingState } from "./words.js";
 
@@ -19,6 +20,7 @@ export function overview() {
   const { status } = state;
   return [
     verdict(status),
+    notTheFile(),
     h("div", { class: "grid" }, ...status.upstreams.slice(0, 24).map(upstream)),
     status.upstreams.length > 24 && h("p", { class: "soft" }, `and ${status.upstreams.length - 24} more: see Masters`),
     h("h2", {}, "How it went"),
