@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { addressOf, baton, browse, busy, directory, fits, master, PHONE, see, start, view as go } from "./kit.mjs";
 
 const HOOK_SECRET = "not a secret of hooks either";
@@ -15,6 +16,13 @@ export async function operate(say) {
   const hooked = (name, address) => master(name, address, "--hook-secret", HOOK_SECRET);
   const [first, second] = [await hooked("dubai-1"), await hooked("dubai-2")];
   const [berlin, oslo, spare] = [await master("berlin"), await master("oslo"), await master("spare")];
+  // Who is told of alerts.
+  let told = [];
+  const hall = createServer((request, answer) => {
+    told.push(request.headers["baton-notification"]);
+    answer.writeHead(204).end();
+  });
+  await new Promise((done) => hall.listen(0, "127.0.0.1", done));
   const configuration = `${directory}/operated.yaml`;
   writeFileSync(configuration, `
 listeners: [{ name: gateway, address: "127.0.0.1:0" }]
@@ -46,6 +54,10 @@ upstreams:
     strategy: weighted-round-robin
     masters: [{ name: berlin, address: "${berlin.address}", weight: 2 }, { name: oslo, address: "${oslo.address}" }]
     health_check: { interval: 500ms, timeout: 400ms, http: { path: /health } }
+alerts:
+  receivers:
+    - { name: ops, webhook: { url: "http://127.0.0.1:${hall.address().port}/told" }, severity: warning }
+    - { name: nobody, webhook: { url: "http://127.0.0.1:9/" }, severity: critical, attempts: 1 }
 state: { path: "${directory}/operated" }
 admin: { address: "127.0.0.1:0" }
 logging: { level: warn, access_log: "off" }
@@ -189,6 +201,26 @@ logging: { level: warn, access_log: "off" }
     await held.waitFor({ state: "detached" });
     forgive("422");
 
+    say("who is told of alerts is there with how it went, and can be tried");
+    await go(page, "Alerts");
+    const receiver = (name) => page.locator(`#receiver-${name}`);
+    // Of the master that was killed.
+    await see(receiver("ops").getByText("taken", { exact: true }));
+    await see(receiver("nobody").getByText("not told yet"));
+    told = [];
+    await button("test ops").click();
+    await previewed("says that it is a test");
+    await dialog.getByRole("button", { name: "Send a test" }).click();
+    await see(dialog.getByText("ops took it within"));
+    assert.ok(told.includes("test"), String(told));
+    await confirm("Close");
+    await button("test nobody").click();
+    await dialog.getByRole("button", { name: "Send a test" }).click();
+    await see(dialog.getByRole("alert").filter({ hasText: "nobody did not take it" }));
+    await page.keyboard.press("Escape");
+    await see(receiver("nobody").getByText("not taken"));
+    await page.screenshot({ path: `${directory}/receivers.png`, fullPage: true });
+
     say("who changed what is there, the newest first, and can be searched page by page");
     await go(page, "Audit");
     const records = page.locator("#audit tbody tr");
@@ -208,7 +240,7 @@ logging: { level: warn, access_log: "off" }
     await button("Newest").click();
     await page.getByLabel("By", { exact: true }).fill("ann");
     await page.keyboard.press("Enter");
-    await see(records.first().getByText("config.reload", { exact: true }));
+    await see(records.first().getByText("alert.test", { exact: true }));
     await page.getByLabel("did", { exact: true }).fill("reset");
     await page.keyboard.press("Enter");
     await see(records.first().getByText("its disk was full"));
@@ -229,12 +261,14 @@ logging: { level: warn, access_log: "off" }
     await see(verdict.locator("li", { hasText: "the record was changed" }));
 
     say("it fits a phone, in the dark too");
-    await fits(await open(PHONE), admin, ["failovers", "masters", "audit"], directory);
+    await fits(await open(PHONE), admin, ["failovers", "masters", "alerts", "audit"], directory);
 
     assert.deepEqual(complaints, []);
     say(`another master was shown to serve ${noticed} ms after one was killed`);
     assert.ok(noticed < TAKEN_OVER_MAX || busy(), `it took ${noticed} ms to show who took over`);
   } finally {
+    hall.closeAllConnections();
+    hall.close();
     await browser.close();
   }
 }

@@ -24,10 +24,10 @@ macro_rules! scripts {
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: Asset = ("style.css", "text/css; charset=utf-8", include_str!("page/style.css"));
 const ICON: Asset = ("icon.svg", "image/svg+xml", include_str!("page/icon.svg"));
-const SCRIPTS: [Asset; 22] = scripts!(
+const SCRIPTS: [Asset; 23] = scripts!(
     "main.js" "dom.js" "format.js" "api.js" "live.js" "plot.js" "words.js" "overview.js" "masters.js" "flow.js" "timeline.js"
     "messages.js" "actions.js" "session.js" "sla.js" "alerts.js" "confirm.js" "takeover.js" "failovers.js"
-    "audit.js" "save.js" "settings.js"
+    "audit.js" "save.js" "settings.js" "receivers.js"
 );
 
 /// `GET /`.

@@ -1,22 +1,23 @@
-// What is wrong by the rules, who looks after it, and what is kept quiet.
+// What is wrong by the rules, who looks after it, what is kept quiet, and who is told.
 
 import { acknowledge, endSilence, silence } from "./actions.js";
 import { get, Refused } from "./api.js";
 import { h } from "./dom.js";
 import { clock, plural, since, span } from "./format.js";
 import { changed, state } from "./live.js";
+import { receivers } from "./receivers.js";
 import { severity } from "./words.js";
 
 const EVERY = 3000;
 const ROWS = 50;
 const WORST = ["critical", "warning", "info"];
-const past = { history: [], silences: [], problem: null, asked: 0 };
+const past = { history: [], silences: [], receivers: null, problem: null, asked: 0 };
 
 async function read() {
   past.asked = Date.now();
   try {
-    const [history, silences] = await Promise.all([get(`/api/v1/alerts/history?limit=${ROWS}`), get(`/api/v1/alerts/silences?limit=${ROWS}`)]);
-    Object.assign(past, { history: history.items, silences: silences.items, problem: null });
+    const [history, silences, receivers] = await Promise.all(["history", "silences", "receivers"].map((list) => get(`/api/v1/alerts/${list}?limit=${ROWS}`)));
+    Object.assign(past, { history: history.items, silences: silences.items, receivers, problem: null });
   } catch (error) {
     past.problem = error instanceof Refused ? error.message : "not to be reached";
   }
@@ -31,6 +32,7 @@ export function alerts() {
       open.length === 0 ? h("p", { class: "soft" }, "None.") : h("ul", { class: "plain" }, open.map(item))),
     past.problem && h("p", { class: "card soft" }, past.problem),
     past.silences.length > 0 && h("section", { class: "card", id: "silences" }, h("h2", {}, "Kept quiet"), h("ul", { class: "plain" }, past.silences.map(quiet))),
+    past.receivers && receivers(past.receivers.items, Boolean(past.receivers.next)),
     h("section", { class: "card", id: "alert-history" }, h("h2", {}, "Over"),
       past.history.length === 0 ? h("p", { class: "soft" }, "None yet.") : ended(past.history)),
   ].filter(Boolean);
