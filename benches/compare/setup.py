@@ -32,10 +32,12 @@ def call(*argv, **more):
         raise Failed(f"{argv[0]} failed:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
-def build(with_baton):
+def build(with_baton, with_load=True):
     """Release builds; Baton's only where it is compared."""
     WORK.mkdir(parents=True, exist_ok=True)
-    wanted = ["--example", "load"] + (["--bin", "baton"] if with_baton else [])
+    wanted = (["--example", "load"] if with_load else []) + (["--bin", "baton"] if with_baton else [])
+    if not wanted:
+        return
     call("cargo", "build", "--release", "--locked", *wanted, cwd=ROOT)
 
 
