@@ -29,6 +29,8 @@ class Profile:
     try_seconds: float
     # Whether a POST that was sent and not answered goes to another master: receivers of webhooks expect repeats.
     repeat_posts: bool
+    # For a connection.
+    connect_seconds: float = 1
 
 
 COST = Profile(probe_seconds=5, probe_timeout=2, try_seconds=15, repeat_posts=False)
@@ -70,6 +72,7 @@ class Peer:
 class HAProxy(Peer):
     name = "haproxy"
     package = "haproxy"
+    balance = "roundrobin"
 
     def version(self):
         return first_match([self.program, "-v"], r"version (\d+\.\d+\.\d+)")
@@ -93,7 +96,7 @@ global
 
 defaults
     mode http
-    timeout connect 1s
+    timeout connect {milliseconds(profile.connect_seconds)}
     timeout client 60s
     timeout server {milliseconds(profile.try_seconds)}
     timeout http-keep-alive 60s
@@ -108,7 +111,7 @@ frontend gateway
     default_backend bots
 
 backend bots
-    balance roundrobin
+    balance {self.balance}
     http-reuse always
     option httpchk GET /health
 {servers}
@@ -167,7 +170,7 @@ http {{
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_next_upstream error timeout{repeat};
             proxy_next_upstream_tries {ATTEMPTS};
-            proxy_connect_timeout 1s;
+            proxy_connect_timeout {milliseconds(profile.connect_seconds)};
             proxy_read_timeout {milliseconds(profile.try_seconds)};
             proxy_send_timeout {milliseconds(profile.try_seconds)};
         }}
@@ -217,7 +220,7 @@ class Envoy(Peer):
         return {
             "name": "bots",
             "type": "STATIC",
-            "connect_timeout": "1s",
+            "connect_timeout": f"{profile.connect_seconds}s",
             "lb_policy": "ROUND_ROBIN",
             "load_assignment": {
                 "cluster_name": "bots",

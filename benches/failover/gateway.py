@@ -4,8 +4,8 @@ Webhooks are Meta's Cloud API's, one message each, signed, of conversations in t
 with the same seed for every proxy. A webhook takes a connection that is idle, or a new one, so that those that wait hold
 none of the others back. It is sent once: what is not answered 2xx counts as failed.
 
-Writes a line for each webhook: its number, when it was due and when its answer was there, in nanoseconds of the monotonic
-clock, and the status; 0 is a connection that broke, or no answer in time.
+Writes a line for each webhook: its number, when it was due, when it was sent and when its answer was there, in nanoseconds
+of the monotonic clock, and the status; 0 is a connection that broke, or no answer in time.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def webhook(number, conversation, secret):
 class Webhook:
     def __init__(self, number, due, request):
         self.number, self.due, self.request = number, due, request
-        self.answered, self.status = 0, 0
+        self.sent, self.answered, self.status = 0, 0, 0
 
 
 class Connection(asyncio.Protocol):
@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, webhook):
         self.webhook = webhook
+        webhook.sent = time.monotonic_ns()
         self.transport.write(webhook.request)
 
     def data_received(self, data):
@@ -145,7 +146,7 @@ async def run(chosen):
     webhooks = planned(chosen.begin, chosen.rate, chosen.seconds, chosen.conversations, chosen.secret)
     await Gateway(chosen.port, webhooks).run(chosen.grace)
     for each in webhooks:
-        print(each.number, each.due, each.answered, each.status)
+        print(each.number, each.due, each.sent, each.answered, each.status)
 
 
 def main():

@@ -20,6 +20,7 @@ class Sent:
 
     number: int
     due: int
+    sent: int
     answered: int
     status: int
 
@@ -108,10 +109,9 @@ def lost(sent, first):
 
 
 def read_again(found, fault):
-    """Readings beyond the first of each webhook; and of those, how many began although it was known to be answered.
+    """Readings beyond the first of each webhook; and of those, how many began after a master had answered it.
 
-    Known: a master has answered 200 before. It is not known of what the stopped master reads when it goes on: that was sent
-    to it before.
+    What a stopped master reads when it goes on is none of the latter: it was sent to it before that.
     """
     again = needless = 0
     seen, answered = set(), {}
@@ -143,6 +143,8 @@ def figures(sent, events, fault, conversations):
     again, needless = read_again(found, fault)
     return {
         "sent": len(sent),
+        # How late the gateway itself was: the time that other programs took from all that shares its core.
+        "late_ms": max((each.sent - each.due for each in sent if each.sent), default=0) / 1e6,
         "failed": sum(not webhook.acknowledged for webhook in sent),
         "slowest_ms": max((each.answered - each.due for each in sent if each.status), default=0) / 1e6,
         "taken_over_ms": None if after is None else after / 1e6,

@@ -15,7 +15,7 @@ FAULT = Fault(struck=100 * MS)
 
 
 def sent(number, due, status=200):
-    return Sent(number, due * MS, (due + 20) * MS, status)
+    return Sent(number, due * MS, due * MS, (due + 20) * MS, status)
 
 
 def read(number, master, at, answered=None):

@@ -7,21 +7,26 @@ everywhere but in Baton, which gives it its ten: what is shorter also cuts off b
 
 import peers
 
-PROFILE = peers.Profile(probe_seconds=0.5, probe_timeout=0.5, try_seconds=2, repeat_posts=True)
+# HAProxy waits for the connection's time limit, a second at most, before it tries a server again that refused one.
+PROFILE = peers.Profile(probe_seconds=0.5, probe_timeout=0.5, try_seconds=2, repeat_posts=True, connect_seconds=0.1)
 SECRET = "not a secret"
 
 
 class HAProxy(peers.HAProxy):
+    # The first server that is up, in the place of `backup`: a retry goes to a backup only once the other one is marked
+    # down, and before that to the same again.
+    balance = "first"
+
     def servers(self, masters, profile):
-        # Unlike `backup` alone, `observe` lets the first bad answer or refused connection take the server out; from
-        # then on it is probed ten times a second. Two probes take it out, or bring it back.
+        # The first bad answer or refused connection takes a server out, what waits for it is cut off and tried elsewhere,
+        # and it is probed ten times a second. Not so the last one, after which there would be none.
         interval = peers.milliseconds(profile.probe_seconds)
-        lines = [
-            f"default-server inter {interval} fastinter 100ms fall 2 rise 2 pool-max-conn {peers.IDLE_UPSTREAM}"
-            " observe layer7 error-limit 1 on-error mark-down",
-        ]
-        return lines + [
-            f"server m{n} 127.0.0.1:{at} check{' backup' if n else ''}" for n, at in enumerate(masters)
+        watched = " observe layer7 error-limit 1 on-error mark-down on-marked-down shutdown-sessions"
+        *others, last = (f"server m{n} 127.0.0.1:{at} check" for n, at in enumerate(masters))
+        return [
+            f"default-server inter {interval} fastinter 100ms fall 2 rise 2 pool-max-conn {peers.IDLE_UPSTREAM} maxconn 4096",
+            *(server + watched for server in others),
+            last,
         ]
 
 
@@ -55,17 +60,15 @@ class Envoy(peers.Envoy):
             {"priority": n, "lb_endpoints": [{"endpoint": {"address": self.address(at)}}]}
             for n, at in enumerate(masters)
         ]
-        # The first failure ejects. By the default no more than a tenth of the masters may be.
+        # The first failure ejects, but never both.
         cluster["outlier_detection"] = {
             "consecutive_5xx": 1,
             "enforcing_consecutive_5xx": 100,
             "base_ejection_time": "30s",
-            "max_ejection_percent": 100,
+            "max_ejection_percent": 50,
         }
         cluster["health_checks"][0].update(unhealthy_threshold=2)
-        # What waits for a master that is found to hang is reset, and tried elsewhere.
-        cluster["close_connections_on_host_health_failure"] = True
-        # Never back to a master that is out because the other one is out too.
+        # Not to a master that is out because too few are left.
         cluster["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
         return cluster
 

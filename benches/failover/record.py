@@ -14,8 +14,8 @@ COLUMNS = (
     ("needless", "needlessly", 0, ""),
     ("disorder", "out of order", 0, ""),
 )
-# Beyond this other programs show in the times.
-BUSY_CORES = 0.1
+# Beyond these other programs show in the times.
+BUSY_CORES, LATE_MS = 0.1, 25
 
 # Milliseconds until Baton has taken over.
 TARGETS = {"crash": 100, "hang": 1000, "probes": 15_000}
@@ -60,7 +60,8 @@ def cell(values, digits, unit):
 
 def line(seen):
     """One run, for the terminal."""
-    return ", ".join(f"{heading} {cell([seen[key]], digits, unit)}" for key, heading, digits, unit in COLUMNS)
+    told = ", ".join(f"{heading} {cell([seen[key]], digits, unit)}" for key, heading, digits, unit in COLUMNS)
+    return f"{told}; gateway {seen['late_ms']:.0f} ms late"
 
 
 def misses(samples):
@@ -94,9 +95,11 @@ def verdict(samples):
 
 
 def others(samples):
-    used = statistics.median(each["others"] for seen in samples.values() for each in seen)
-    told = f"Other programs used {used:.2f} cores before the runs (median)"
-    return told + ("." if used < BUSY_CORES else ": a busy machine, so the times are worse than on a quiet one.")
+    every = [each for seen in samples.values() for each in seen]
+    used, late = (statistics.median(each[key] for each in every) for key in ("others", "late_ms"))
+    told = f"Other programs used {used:.2f} cores before the runs, the gateway was {late:.0f} ms late at most (medians)"
+    quiet = used < BUSY_CORES and late < LATE_MS
+    return told + ("." if quiet else ": a busy machine, so the times are worse than on a quiet one.")
 
 
 def text(samples, versions, facts):
