@@ -87,7 +87,7 @@ fn the_judge_of_failovers_sees_what_is_lost_doubled_and_reordered() {
     // A repeat that says so, also one that comes before what it repeats; and one of what was refused.
     assert_eq!(judged(&[read("b", 0, true, false), one.clone(), zero.clone()]), [""; 0]);
     assert_eq!(judged(&[read("a", 0, false, true), read("b", 0, false, false), one.clone()]), [""; 0]);
-    assert_eq!(judged(&[zero.clone()]), ["2.1 was acknowledged and not read"]);
+    assert_eq!(judged(std::slice::from_ref(&zero)), ["2.1 was acknowledged and not read"]);
     assert_eq!(judged(&[zero.clone(), read("a", 1, false, true)]), ["2.1 was acknowledged and not read"]);
     let doubled = judged(&[zero.clone(), read("b", 0, false, false), one.clone()]);
     assert_eq!(doubled, ["SAMPLE.1.2.0 came to b although a had it, and nothing says so"]);

@@ -229,14 +229,14 @@ async fn killed_at_random(delivery: &'static str, hooks: Option<&'static str>, k
 async fn baton_killed_at_a_step_of_a_planned_failover_loses_nothing() {
     let _machine = among_others().await;
     let steps = [Step::Export, Step::Deactivate];
-    side_by_side(steps.iter().flat_map(|step| DELIVERIES.map(|delivery| killed_at(*step, delivery)))).await;
+    side_by_side(steps.iter().flat_map(|step| DELIVERIES.map(|delivery| Box::pin(killed_at(*step, delivery))))).await;
 }
 
 #[tokio::test]
 async fn baton_killed_at_a_step_of_a_failover_after_a_crash_loses_nothing() {
     let _machine = among_others().await;
     let steps = [Step::Import, Step::Activate];
-    side_by_side(steps.iter().flat_map(|step| DELIVERIES.map(|delivery| killed_at(*step, delivery)))).await;
+    side_by_side(steps.iter().flat_map(|step| DELIVERIES.map(|delivery| Box::pin(killed_at(*step, delivery))))).await;
 }
 
 #[tokio::test]

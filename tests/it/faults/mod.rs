@@ -160,7 +160,7 @@ async fn one(fault: Fault, delivery: &'static str) {
 /// Side by side, so that their waits are one.
 async fn survives(faults: &'static [Fault]) {
     let _machine = among_others().await;
-    side_by_side(faults.iter().flat_map(|fault| DELIVERIES.map(|delivery| one(*fault, delivery)))).await;
+    side_by_side(faults.iter().flat_map(|fault| DELIVERIES.map(|delivery| Box::pin(one(*fault, delivery))))).await;
 }
 
 /// Runs scenes to their ends.
