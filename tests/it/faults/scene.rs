@@ -19,6 +19,8 @@ const RATE: NonZeroU32 = NonZeroU32::new(100).unwrap();
 const CONVERSATIONS: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// On a machine that is busy with other tests a failover may wait for its processes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So often Baton is started until the master serves that the configuration prefers.
+const STARTS: usize = 5;
 /// What would come again comes within this time.
 const AFTERMATH: Duration = Duration::from_millis(300);
 
@@ -105,7 +107,14 @@ impl Scene {
         let masters = masters(&log, &setting).await;
         let network = if setting.network { Some(Relay::start(masters[0].address).await) } else { None };
         let config = config(&masters, network.as_ref(), &setting);
-        let baton = Baton::start(&config).await;
+        let mut baton = Baton::start(&config).await;
+        for _ in 0..STARTS {
+            if baton.status().await["upstreams"][0]["active"] == "a" {
+                break;
+            }
+            // A first probe that was late has made another one serve.
+            baton = Baton::start(&config).await;
+        }
         let scene = Self { setting, masters, network, baton, config, log };
         if scene.setting.hooks.is_some() {
             scene.until("a was told that it serves", async || scene.masters[0].own().await["active"] == true).await;
