@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::kit::arrivals::{Arrivals, Reader, faults};
 use crate::kit::baton::run;
-use crate::kit::load::{measured, until};
+use crate::kit::load::{Disk, measured, until};
 use crate::kit::sender::{Persistence, Random, Senders};
 use crate::kit::{Baton, Config, alone, within};
 
@@ -95,6 +95,7 @@ async fn survives_outage(delivery: &str, outage: Duration) {
         let mut readers: [Reader; 3] = readers(&arrivals).await;
         let baton = Baton::start_unprobed(&config(delivery, &readers)).await;
         let before = Duration::from_secs(2);
+        let disk = Disk::start();
         let gateway = Gateway::start(Plan {
             app_secret: Some(SECRET.into()),
             duration: Some(before + outage + before),
@@ -123,12 +124,13 @@ async fn survives_outage(delivery: &str, outage: Duration) {
         assert_eq!(faults(&list, &BTreeSet::new()), [""; 0], "{delivery}");
         let (p99, max) = (report.p99, report.max);
         eprintln!("{delivery}: {outage:?} down, {sent} sent, p99 {p99:?}, max {max:?}, caught up in {drained:?}");
-        (report, sent)
+        (report, sent, disk.worst())
     };
-    let ((report, sent), patience) = measured(scenario).await;
+    let ((report, sent, sync), patience) = measured(scenario).await;
     assert_eq!((report.succeeded, report.failed), (sent as u64, 0), "{delivery}: {report}");
-    let limit = patience.limit(Duration::from_millis(250));
-    assert!(report.max <= limit, "{delivery}: {limit:?} is the limit\n{report}");
+    // A webhook waits for its own commit and, if it came a moment too late, for the one before.
+    let limit = patience.limit(Duration::from_millis(250)) + 2 * sync;
+    assert!(report.max <= limit, "{delivery}: {limit:?} is the limit, the disk took {sync:?} at the worst\n{report}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Webhook load on a Baton, and an honest clock beside it.
 
+use std::io::{Seek, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use baton::sample::gateway::{Gateway, Plan};
 
-use super::eventually;
+use super::{Directory, eventually};
 
 /// 400 webhooks a second over 100 conversations for this long, each exchange kept.
 pub fn webhooks(to: SocketAddr, duration: Duration) -> Gateway {
@@ -62,11 +63,15 @@ pub async fn measured<T>(scenario: impl AsyncFn() -> T) -> (T, Patience) {
     unreachable!("one attempt is the last")
 }
 
-/// Time so far in which some task waited for a processor; none where the kernel does not tell.
+/// Time so far in which some task waited for a processor, or a processor for the machine below this one; none where the kernel
+/// does not tell.
 fn stalled() -> Duration {
     let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let total = pressure.lines().next().and_then(|line| line.split("total=").nth(1)?.trim().parse().ok());
-    Duration::from_micros(total.unwrap_or(0))
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    // In hundredths of a second, of all processors.
+    let stolen = stat.split_whitespace().nth(8).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0);
+    Duration::from_micros(total.unwrap_or(0)) + Duration::from_millis(10 * stolen)
 }
 
 /// Measures how late this machine wakes a thread, so that a limit on time is a limit on what Baton takes and not on what
@@ -81,14 +86,20 @@ impl Metronome {
     const BEAT: Duration = Duration::from_millis(2);
 
     fn start() -> Self {
+        Self::beating(|| {
+            let before = Instant::now();
+            std::thread::sleep(Self::BEAT);
+            before.elapsed().saturating_sub(Self::BEAT)
+        })
+    }
+
+    /// Measures again and again.
+    fn beating(mut late: impl FnMut() -> Duration + Send + 'static) -> Self {
         let (stop, worst_micros) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, worst) = (stop.clone(), worst_micros.clone());
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                let before = Instant::now();
-                std::thread::sleep(Self::BEAT);
-                let late = before.elapsed().saturating_sub(Self::BEAT);
-                worst.fetch_max(late.as_micros() as u64, Ordering::Relaxed);
+                worst.fetch_max(late().as_micros() as u64, Ordering::Relaxed);
             }
         });
         Self { stop, worst_micros, thread: Some(thread) }
@@ -105,5 +116,31 @@ impl Drop for Metronome {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Measures how long the disk takes for a small write and its sync.
+pub struct Disk {
+    metronome: Metronome,
+    _directory: Directory,
+}
+
+impl Disk {
+    const BEAT: Duration = Duration::from_millis(50);
+
+    pub fn start() -> Self {
+        let directory = Directory::new();
+        let mut file = std::fs::File::create(directory.path().join("beat")).unwrap();
+        let metronome = Metronome::beating(move || {
+            std::thread::sleep(Self::BEAT);
+            let before = Instant::now();
+            file.rewind().and_then(|()| file.write_all(&[0; 512])).and_then(|()| file.sync_data()).unwrap();
+            before.elapsed()
+        });
+        Self { metronome, _directory: directory }
+    }
+
+    pub fn worst(&self) -> Duration {
+        self.metronome.worst()
     }
 }
