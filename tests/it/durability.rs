@@ -129,7 +129,9 @@ async fn survives_outage(delivery: &str, outage: Duration) {
     let ((report, sent, sync), patience) = measured(scenario).await;
     assert_eq!((report.succeeded, report.failed), (sent as u64, 0), "{delivery}: {report}");
     // A webhook waits for its own commit and, if it came a moment too late, for the one before.
-    let limit = patience.limit(Duration::from_millis(250)) + 2 * sync;
+    // Baton's own commits are among what makes the disk slow, so that excuses no more than as much again.
+    let on_an_idle_machine = Duration::from_millis(250);
+    let limit = patience.limit(on_an_idle_machine) + (2 * sync).min(on_an_idle_machine);
     assert!(report.max <= limit, "{delivery}: {limit:?} is the limit, the disk took {sync:?} at the worst\n{report}");
 }
 
